@@ -1,0 +1,1 @@
+"""Stack files as a person keeps them: a new one, an edit, the table of settings."""

@@ -1,0 +1,1 @@
+"""What a lab may say (schema), what each lab says, and how it is read (load)."""
