@@ -1,0 +1,97 @@
+"""MinIO: one server, one volume, and a root credential that only provisioning uses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from components.pods import (
+    SCRATCH,
+    env,
+    http_probe,
+    pod,
+    resources,
+    scratch,
+    secret_key,
+    volume_claim,
+)
+
+NAME = "minio"
+PORT = 9000
+ENDPOINT = f"http://{NAME}:{PORT}"
+"""Address inside the lab's namespace."""
+REGION = "us-east-1"
+ROOT_SECRET = "minio-root"
+USER = 1000
+SELECTOR = {"app": NAME}
+
+
+def root_secret(password: Any) -> dict[str, Any]:
+    """The Secret with the root credential."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": ROOT_SECRET},
+        "stringData": {"MINIO_ROOT_USER": "root", "MINIO_ROOT_PASSWORD": password},
+    }
+
+
+def volume(capacity: str, storage_class: str | None) -> dict[str, Any]:
+    """The claim of the volume with all objects."""
+    return volume_claim(f"{NAME}-data", capacity, storage_class)
+
+
+def service() -> dict[str, Any]:
+    """The Service of the S3 API."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": NAME, "annotations": {"pulumi.com/skipAwait": "true"}},
+        "spec": {"selector": SELECTOR, "ports": [{"name": "s3", "port": PORT}]},
+    }
+
+
+def server(image: str, claim: Any, fingerprint: Any) -> dict[str, Any]:
+    """The server; `fingerprint` changes with the root credential, and restarts it."""
+    container = {
+        "name": NAME,
+        "image": image,
+        "command": ["/usr/bin/minio"],
+        "args": ["server", "/data", "--address", f":{PORT}"],
+        "env": env(
+            HOME="/tmp",
+            MINIO_ROOT_USER=secret_key(ROOT_SECRET, "MINIO_ROOT_USER"),
+            MINIO_ROOT_PASSWORD=secret_key(ROOT_SECRET, "MINIO_ROOT_PASSWORD"),
+            MINIO_BROWSER="off",
+            MINIO_UPDATE="off",
+            MINIO_SITE_REGION=REGION,
+            # Collect garbage before the kernel ends the process.
+            GOMEMLIMIT="850MiB",
+        ),
+        "ports": [{"name": "s3", "containerPort": PORT}],
+        "startupProbe": http_probe("/minio/health/ready", PORT, every=1, failures=180),
+        "readinessProbe": http_probe("/minio/health/ready", PORT, every=5),
+        "livenessProbe": http_probe("/minio/health/live", PORT, every=10),
+        "resources": resources(cpu="50m", memory="160Mi", most_cpu="2", most="1Gi"),
+        "volumeMounts": [
+            {"name": "data", "mountPath": "/data"},
+            {"name": SCRATCH, "mountPath": "/tmp"},
+        ],
+    }
+    data = {"name": "data", "persistentVolumeClaim": {"claimName": claim}}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": {"name": NAME},
+        "spec": {
+            "replicas": 1,
+            "serviceName": NAME,
+            "selector": {"matchLabels": SELECTOR},
+            "template": {
+                "metadata": {
+                    "labels": SELECTOR,
+                    "annotations": {"labfactory.io/credentials": fingerprint},
+                },
+                "spec": pod(USER, [container], volumes=[data, scratch()]),
+            },
+        },
+    }

@@ -1,0 +1,194 @@
+"""Experiment tracking and the model registry: MLflow on PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pulumi
+
+from components import credentials, postgres
+from components.manifest import Manifest
+from components.pods import (
+    LAB_USER,
+    SCRATCH,
+    env,
+    http_probe,
+    pod,
+    resources,
+    scratch,
+    secret_key,
+)
+from components.storage import S3Access
+from stacks.schema import TrackingConfig
+
+NAME = "mlflow"
+PORT = 5000
+SELECTOR = {"app": NAME}
+
+
+class Tracking(pulumi.ComponentResource):
+    """A tracking server whose runs and models outlive it."""
+
+    url: pulumi.Output[str]
+    """Where it answers from outside of the lab's namespace, once it is ready."""
+
+    def __init__(
+        self,
+        name: str,
+        config: TrackingConfig,
+        *,
+        namespace: pulumi.Input[str],
+        image: Callable[[str], str],
+        storage_class: str | None,
+        seed: pulumi.Output[str],
+        artifacts: S3Access,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """Declare the server, with its files in the store behind `artifacts`."""
+        super().__init__("labfactory:components:Tracking", name, {}, opts)
+        self._name = name
+        self._namespace = namespace
+        password = seed.apply(lambda s: credentials.password(s, "postgres"))
+        fingerprint = pulumi.Output.unsecret(password.apply(credentials.fingerprint))
+        database = self._database(config, image, storage_class, password, fingerprint)
+        service = self._add("service", mlflow_service())
+        address = service.spec.apply(lambda spec: str(spec["clusterIP"]))
+        self._add(
+            "server",
+            mlflow(
+                image("lab"),
+                bucket=config.bucket,
+                artifacts=artifacts,
+                hosts=pulumi.Output.all(namespace, address).apply(
+                    lambda found: ",".join(hosts(*found))
+                ),
+                origins=pulumi.Output.all(namespace, address).apply(
+                    lambda found: ",".join(f"http://{host}" for host in hosts(*found))
+                ),
+                fingerprint=pulumi.Output.concat(
+                    fingerprint, "-", artifacts.fingerprint
+                ),
+            ),
+            after=[database],
+        )
+        self.url = address.apply(lambda found: f"http://{found}:{PORT}")
+        self.register_outputs({"url": self.url})
+
+    def _database(
+        self,
+        config: TrackingConfig,
+        image: Callable[[str], str],
+        storage_class: str | None,
+        password: pulumi.Output[str],
+        fingerprint: pulumi.Output[str],
+    ) -> Manifest:
+        secret = postgres.secret(password, password.apply(postgres.uri))
+        needs = [
+            self._add("database-secret", secret),
+            self._add("database-service", postgres.service()),
+        ]
+        volume = self._add("data", postgres.volume(config.capacity, storage_class))
+        server = postgres.server(image("postgres"), volume.name, fingerprint)
+        return self._add("database", server, after=needs)
+
+    def _add(
+        self,
+        role: str,
+        manifest: Mapping[str, Any],
+        *,
+        after: Sequence[pulumi.Resource] = (),
+    ) -> Manifest:
+        return Manifest(
+            f"{self._name}-{role}",
+            manifest,
+            namespace=self._namespace,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=list(after)),
+        )
+
+
+def hosts(namespace: str, address: str) -> list[str]:
+    """Names and ports by which clients may call; others are taken for an attack."""
+    names = (
+        NAME,
+        f"{NAME}.{namespace}",
+        f"{NAME}.{namespace}.svc",
+        f"{NAME}.{namespace}.svc.cluster.local",
+        "localhost",
+        "127.0.0.1",
+        address,
+    )
+    return [f"{name}:{PORT}" for name in names]
+
+
+def mlflow_service() -> dict[str, Any]:
+    """The Service of the tracking server."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": NAME, "annotations": {"pulumi.com/skipAwait": "true"}},
+        "spec": {"selector": SELECTOR, "ports": [{"name": "http", "port": PORT}]},
+    }
+
+
+def mlflow(
+    image: str,
+    *,
+    bucket: str,
+    artifacts: S3Access,
+    hosts: Any,
+    origins: Any,
+    fingerprint: Any,
+) -> dict[str, Any]:
+    """The tracking server; `fingerprint` changes with its keys, and restarts it."""
+    container = {
+        "name": NAME,
+        "image": image,
+        "command": ["python3", "-m", "mlflow", "server"],
+        "args": [
+            "--host=0.0.0.0",
+            f"--port={PORT}",
+            "--workers=1",
+            "--serve-artifacts",
+            f"--artifacts-destination=s3://{bucket}",
+            # Without it each request on a kept connection takes 44 ms more.
+            "--uvicorn-opts=--loop uvloop",
+        ],
+        "env": env(
+            HOME="/tmp",
+            MLFLOW_BACKEND_STORE_URI=secret_key(postgres.NAME, "uri"),
+            MLFLOW_SERVER_ALLOWED_HOSTS=hosts,
+            MLFLOW_SERVER_CORS_ALLOWED_ORIGINS=origins,
+            # Jobs let a client run code here, and their workers take 1.4 GiB.
+            MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false",
+            MLFLOW_S3_ENDPOINT_URL=artifacts.endpoint,
+            AWS_DEFAULT_REGION=artifacts.region,
+            AWS_ACCESS_KEY_ID=secret_key(artifacts.secret, "AWS_ACCESS_KEY_ID"),
+            AWS_SECRET_ACCESS_KEY=secret_key(artifacts.secret, "AWS_SECRET_ACCESS_KEY"),
+        ),
+        "ports": [{"name": "http", "containerPort": PORT}],
+        "startupProbe": http_probe("/health", PORT, every=1, failures=180),
+        "readinessProbe": http_probe("/health", PORT, every=5),
+        "livenessProbe": http_probe("/health", PORT, every=20),
+        "resources": resources(cpu="50m", memory="384Mi", most_cpu="2", most="1536Mi"),
+        "volumeMounts": [{"name": SCRATCH, "mountPath": "/tmp"}],
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": NAME},
+        "spec": {
+            "replicas": 1,
+            "selector": {"matchLabels": SELECTOR},
+            # One at a time: a new version may change the tables under the old one.
+            "strategy": {"type": "Recreate"},
+            "template": {
+                "metadata": {
+                    "labels": SELECTOR,
+                    "annotations": {"labfactory.io/credentials": fingerprint},
+                },
+                # An upload passes through here before it is in the store.
+                "spec": pod(LAB_USER, [container], volumes=[scratch("8Gi")]),
+            },
+        },
+    }

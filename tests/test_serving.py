@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pulumi
+
+from components.platform import Gateway
+from components.serving import Serving, model_buckets
+from components.storage import S3Access
+from stacks.schema import ReleaseConfig
+from tests.harness import Declared, Lab, deploy, variant
+
+
+def release(template: str = "mlflow", **variants: dict[str, Any]) -> ReleaseConfig:
+    return ReleaseConfig.model_validate({"template": template, "variants": variants})
+
+
+def serving(*, image: str = "images/lab:1", **releases: ReleaseConfig) -> Lab:
+    def program() -> None:
+        webhook = pulumi.CustomResource("kubernetes:test:Webhook", "webhook", {})
+        gateway = pulumi.CustomResource("kubernetes:test:Gateway", "gateway", {})
+        found = Serving(
+            "serving",
+            releases,
+            lab="demo",
+            namespace="demo",
+            image=image,
+            store=S3Access(
+                "http://minio:9000",
+                "us-east-1",
+                pulumi.Output.from_input("storage-serving"),
+                pulumi.Output.from_input("print"),
+            ),
+            gateway=Gateway(
+                "projectcontour",
+                "lab",
+                pulumi.Output.from_input("198.18.0.1"),
+                [gateway],
+            ),
+            ready=[webhook],
+        )
+        pulumi.export("hosts", found.hosts)
+
+    return deploy(program)
+
+
+def named(lab: Lab, name: str) -> Declared:
+    [found] = [d for d in lab.declared if d.name == name]
+    return found
+
+
+def test_releases_with_the_same_template_share_one_runtime() -> None:
+    lab = serving(iris=release(v1=variant(1)), wine=release(v1=variant(2)))
+
+    [runtime] = lab.all("ServingRuntime")
+    assert {
+        service.spec["predictor"]["model"]["runtime"]
+        for service in lab.all("InferenceService")
+    } == {runtime.metadata["name"]}
+
+
+def test_a_new_image_is_another_runtime_and_never_an_edit_of_the_old_one() -> None:
+    [old] = serving(iris=release(v1=variant(1))).all("ServingRuntime")
+    lab = serving(image="images/lab:2", iris=release(v1=variant(1)))
+    [new] = lab.all("ServingRuntime")
+
+    assert old.name != new.name
+    assert old.metadata["name"] != new.metadata["name"]
+
+
+def test_a_runtime_outlives_every_service_that_uses_it() -> None:
+    lab = serving(iris=release(v1=variant(1)))
+
+    [runtime] = lab.all("ServingRuntime")
+    assert runtime.name in named(lab, "serving-service-iris-v1").dependencies
+
+
+def test_a_variant_gets_requests_once_it_can_answer_them() -> None:
+    lab = serving(iris=release(v1=variant(1)))
+
+    service = named(lab, "serving-service-iris-v1")
+    waits = service.metadata["annotations"]["pulumi.com/waitFor"]
+    assert waits == "condition=Ready"
+    assert {service.name, "gateway"} <= named(lab, "serving-route-iris").dependencies
+
+
+def test_the_first_model_waits_for_the_webhooks_and_not_for_the_gateway() -> None:
+    lab = serving(iris=release(v1=variant(1)))
+
+    [runtime] = lab.all("ServingRuntime")
+    assert "webhook" in runtime.dependencies
+    assert "gateway" not in runtime.dependencies
+    assert "gateway" not in named(lab, "serving-service-iris-v1").dependencies
+
+
+def test_a_new_version_is_a_new_service_beside_the_old_one() -> None:
+    before = serving(iris=release(v1=variant(1)))
+    after = serving(iris=release(v2=variant(2)))
+
+    names = [lab.all("InferenceService")[0].metadata["name"] for lab in (before, after)]
+    assert names == ["iris-v1", "iris-v2"]
+    [old], [new] = before.all("HTTPRoute"), after.all("HTTPRoute")
+    assert old.name == new.name
+
+
+def test_routes_lead_to_the_services_that_kserve_makes() -> None:
+    lab = serving(iris=release(v1=variant(1)))
+
+    [route] = lab.all("HTTPRoute")
+    [rule] = route.spec["rules"]
+    assert [backend["name"] for backend in rule["backendRefs"]] == ["iris-v1-predictor"]
+    [parent] = route.spec["parentRefs"]
+    assert (parent["namespace"], parent["name"]) == ("projectcontour", "lab")
+    assert route.spec["hostnames"] == [lab.exports["hosts"]["iris"]]
+
+
+def test_predictors_find_the_store_s_keys_by_their_account() -> None:
+    lab = serving(iris=release(v1=variant(1)))
+
+    [account] = lab.all("ServiceAccount")
+    [service] = lab.all("InferenceService")
+    predictor = service.spec["predictor"]
+    assert predictor["serviceAccountName"] == account.metadata["name"] == "models"
+    assert account.inputs["secrets"] == [{"name": "storage-serving"}]
+
+
+def test_a_lab_without_releases_has_an_account_and_nothing_else() -> None:
+    lab = serving()
+
+    assert [d.kind for d in lab.objects() if "test" not in d.type] == ["ServiceAccount"]
+
+
+def test_model_servers_read_the_buckets_their_models_are_in() -> None:
+    releases = {
+        "iris": release(v1=variant(1, bucket="mlflow")),
+        "wine": release(v1=variant(1, bucket="models")),
+    }
+
+    assert model_buckets(releases) == {"mlflow", "models"}
