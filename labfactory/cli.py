@@ -1,0 +1,171 @@
+"""The `lab` command: verbs only; each hands over to one engine."""
+
+from __future__ import annotations
+
+from typing import Annotated, Optional
+
+import typer
+
+# Engines are imported inside their verbs: `lab --help` answers in under a second.
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Stand up a whole data lab with Pulumi, and release models in it.",
+)
+
+Lab = Annotated[str, typer.Argument(help="Name of the lab: its Pulumi stack.")]
+
+
+@app.command()
+def demo() -> None:
+    """Stand up a lab on this machine, train and release two models, predict."""
+    from labfactory.demo import run
+
+    run()
+
+
+@app.command()
+def test(
+    fast: Annotated[
+        bool, typer.Option("--fast", help="The unit tests alone; no cluster.")
+    ] = False,
+    arguments: Annotated[
+        Optional[list[str]], typer.Argument(help="Passed on to pytest.")
+    ] = None,
+) -> None:
+    """Set up what is missing and run every test."""
+    from labfactory.testing import run
+
+    raise typer.Exit(run(fast=fast, arguments=arguments or []))
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine has, what will be installed, and what is in the way."""
+    from labfactory.doctor import examine, report
+
+    raise typer.Exit(report(examine()))
+
+
+@app.command()
+def new(
+    name: Lab,
+    owner: Annotated[
+        Optional[str], typer.Option(help="Team that pays for the lab.")
+    ] = None,
+    target: Annotated[
+        Optional[str], typer.Option(help="embedded or existing.")
+    ] = None,
+    context: Annotated[
+        Optional[str], typer.Option(help="kubeconfig context of an existing cluster.")
+    ] = None,
+    registry: Annotated[
+        Optional[str], typer.Option(help="Registry with the lab's images.")
+    ] = None,
+    gateway: Annotated[
+        Optional[str], typer.Option(help="NAMESPACE/NAME of a shared gateway.")
+    ] = None,
+    endpoint: Annotated[
+        Optional[str], typer.Option(help="S3 endpoint that exists; MinIO if none.")
+    ] = None,
+    capacity: Annotated[str, typer.Option(help="Size of MinIO's volume.")] = "20Gi",
+) -> None:
+    """Write the settings of a new lab; asks for what is not given."""
+    from labfactory.labs import new_lab
+
+    new_lab(
+        name,
+        owner=owner,
+        target=target,
+        context=context,
+        registry=registry,
+        gateway=gateway,
+        endpoint=endpoint,
+        capacity=capacity,
+    )
+
+
+@app.command()
+def up(name: Lab = "demo") -> None:
+    """Start the lab's cluster where it is ours, then `pulumi up`."""
+    from labfactory.labs import stand_up
+
+    stand_up(name)
+
+
+@app.command()
+def down(
+    name: Lab = "demo",
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Also delete all data of the lab.")
+    ] = False,
+) -> None:
+    """Stop the lab's embedded cluster; its data stays unless purged."""
+    from labfactory.labs import take_down
+
+    take_down(name, purge=purge)
+
+
+@app.command()
+def release(
+    model: Annotated[str, typer.Argument(help="Registered model.")],
+    version: Annotated[str, typer.Argument(help="Version number or alias.")],
+    lab: Annotated[str, typer.Option(help="Name of the lab.")] = "demo",
+) -> None:
+    """Write a model version and its digest into the lab's settings."""
+    from labfactory.releases.edit import write_release
+
+    write_release(lab, model, version)
+
+
+@app.command()
+def env() -> None:
+    """Print what plain `pulumi` and `kubectl` need: eval "$(./lab env)"."""
+    from labfactory.environment import shell_lines
+
+    typer.echo(shell_lines())
+
+
+@app.command()
+def images(
+    registry: Annotated[str, typer.Argument(help="Registry to push to.")],
+) -> None:
+    """Build the lab's images and push them, for a cluster that exists already."""
+    from labfactory.labs import push_images
+
+    push_images(registry)
+
+
+@app.command()
+def bench(
+    figures: Annotated[
+        Optional[list[str]], typer.Argument(help="Figures to measure; all if none.")
+    ] = None,
+) -> None:
+    """Measure speed and size against floors in the same run; save the figures."""
+    from labfactory.bench import run
+
+    run(figures or [])
+
+
+def main() -> None:
+    """Run the command line; an error a person can act on is a sentence."""
+    import sys
+
+    from labfactory.errors import LabError
+
+    try:
+        app()
+    except LabError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except Exception as error:
+        if type(error).__name__ != "SettingsError":
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues from here", file=sys.stderr)
+        raise SystemExit(130) from None

@@ -1,0 +1,76 @@
+"""The environment in which plain `pulumi` works on this lab's stacks."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from labfactory import paths, tools
+
+
+def variables(given: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return what Pulumi needs and `given` does not say already.
+
+    Whoever keeps state in a backend of their own sets PULUMI_BACKEND_URL and
+    PULUMI_CONFIG_PASSPHRASE (or PULUMI_CONFIG_PASSPHRASE_FILE); both are left alone.
+    """
+    found: dict[str, str] = {
+        "LABFACTORY_VENV": sys.prefix,
+        # Pulumi's default of four per core waits for pods and not for the processor.
+        "PULUMI_PARALLEL": given.get("PULUMI_PARALLEL", "32"),
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
+        "KUBECONFIG": _kubeconfigs(given.get("KUBECONFIG")),
+        "PATH": _search_path(given.get("PATH", os.defpath)),
+    }
+    if "PULUMI_HOME" not in given:
+        found["PULUMI_HOME"] = str(pulumi_home())
+    if "PULUMI_BACKEND_URL" not in given:
+        state = paths.data() / "pulumi"
+        state.mkdir(parents=True, exist_ok=True)
+        found["PULUMI_BACKEND_URL"] = f"file://{state}"
+    if not {"PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"} & {*given}:
+        found["PULUMI_CONFIG_PASSPHRASE_FILE"] = str(passphrase_file())
+    return found
+
+
+def shell_lines() -> str:
+    """The variables as lines for `eval`."""
+    return "\n".join(
+        f"export {name}={shlex.quote(value)}" for name, value in variables().items()
+    )
+
+
+def pulumi_home() -> Path:
+    """Where Pulumi keeps its plugins and which stack is selected."""
+    given = os.environ.get("PULUMI_HOME")
+    return Path(given) if given else paths.data() / "pulumi-home"
+
+
+def passphrase_file() -> Path:
+    """The file with the random passphrase of this user's stacks, made once."""
+    path = paths.data() / "passphrase"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_urlsafe(32))
+    return path
+
+
+def _kubeconfigs(given: str | None) -> str:
+    """Every embedded cluster's kubeconfig, then whatever the user has."""
+    own = sorted((paths.data() / "clusters").glob("*/kubeconfig"))
+    theirs = (given or str(Path.home() / ".kube" / "config")).split(os.pathsep)
+    files = [*map(str, own), *(file for file in theirs if file)]
+    return os.pathsep.join(dict.fromkeys(files))
+
+
+def _search_path(given: str) -> str:
+    folders = [*map(str, tools.bin_paths()), *given.split(os.pathsep)]
+    return os.pathsep.join(dict.fromkeys(folders))

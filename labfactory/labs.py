@@ -1,0 +1,133 @@
+"""A lab as a whole: prepare the machine, start the cluster, apply the stack."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from images import NAMES as IMAGES
+from labfactory import embedded, environment, images, tools
+from labfactory.errors import LabError
+from labfactory.progress import Progress
+from labfactory.releases.arrival import Arrivals
+from labfactory.settings.new import new, new_seed
+from labfactory.stack import Stack
+from stacks.load import read
+from stacks.schema import EmbeddedCluster, LabConfig
+
+PULUMI = ("pulumi", "pulumi-language-python", "pulumi-resource-kubernetes")
+NODE = (
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kubelet",
+    "kube-proxy",
+    "kubectl",
+    "etcd",
+)
+IN_IMAGES = (
+    "coredns",
+    "local-path-provisioner",
+    "contour",
+    "minio",
+    "kserve-controller",
+    "envoy",
+)
+
+
+def new_lab(name: str, **wishes: Any) -> None:
+    """Write the settings file of a new lab and tell what to do with it."""
+    path = new(name, **wishes)
+    print(f"wrote {path}; read it, then `lab up {name}`")
+
+
+def stand_up(name: str, *, progress: Progress | None = None) -> dict[str, Any]:
+    """Bring the lab to what its settings say; return the stack's outputs.
+
+    Starts the embedded cluster where the settings ask for one. Safe to repeat, also
+    after a run that was interrupted or a machine that was restarted.
+    """
+    progress = progress or Progress()
+    stack = Stack(name)
+    settings = settings_of(stack)
+    prepare(settings, progress)
+    stack.ensure(new_seed)
+    wanted = [
+        f"{release}-{variant}"
+        for release, config in settings.releases.items()
+        for variant in config.variants
+    ]
+    progress.say(f"  pulumi up of stack {name!r}")
+    stack.up(watch=Arrivals(context(settings), settings.name, wanted).failure)
+    return stack.outputs()
+
+
+def take_down(name: str, *, purge: bool) -> None:
+    """Stop the lab's embedded cluster; `purge` deletes its data and Pulumi state too."""
+    stack = Stack(name)
+    settings = settings_of(stack)
+    if not isinstance(settings.cluster, EmbeddedCluster):
+        raise LabError(
+            f"lab {name!r}: its cluster is not ours to stop; `pulumi destroy` removes "
+            f"the lab from it"
+        )
+    embedded.down(settings.cluster.name, purge=purge, progress=Progress())
+    if purge:
+        stack.forget()
+
+
+def outputs(stack: Stack) -> dict[str, Any]:
+    """Outputs of a lab that is up. Raises LabError when it never was."""
+    tools.ensure(PULUMI, Progress())
+    found = stack.outputs()
+    if not found:
+        raise LabError(f"lab {stack.name!r}: not applied yet; `lab up {stack.name}`")
+    return found
+
+
+def push_images(registry: str) -> None:
+    """Build every image and push it to `registry`, for a cluster that exists."""
+    progress = Progress()
+    build_images(progress)
+    images.push(registry, IMAGES, progress)
+
+
+def settings_of(stack: Stack) -> LabConfig:
+    """The validated settings of a stack. Raises LabError when there is no such file."""
+    if not stack.file.exists():
+        raise LabError(
+            f"lab {stack.name!r}: there is no {stack.file.name} in stacks/; "
+            f"`lab new {stack.name}` writes one"
+        )
+    return read(stack.file)
+
+
+def context(settings: LabConfig) -> str:
+    """The kubeconfig context of the lab's cluster."""
+    if isinstance(settings.cluster, EmbeddedCluster):
+        return f"labfactory-{settings.cluster.name}"
+    return settings.cluster.context
+
+
+def prepare(settings: LabConfig, progress: Progress) -> None:
+    """Make what the lab needs from this machine present: tools, images, a cluster."""
+    if not isinstance(settings.cluster, EmbeddedCluster):
+        tools.ensure(PULUMI, progress)
+    else:
+        build_images(progress)
+        embedded.up(
+            settings.cluster.name,
+            progress,
+            load_images=lambda socket: images.load(socket, IMAGES, progress),
+        )
+    tools.install_plugin(environment.pulumi_home())
+
+
+def build_images(progress: Progress) -> None:
+    """Build every tool and image; images without tools of ours are made meanwhile."""
+    tools.ensure(tools.SYSTEM, progress)
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        first = pool.submit(images.build, ("pause", "postgres", "lab"), progress)
+        tools.ensure((*NODE, *PULUMI, *IN_IMAGES), progress)
+        first.result()
+    images.build(IMAGES, progress)

@@ -1,0 +1,1 @@
+"""What a release means: resolve it, write it down, watch it arrive."""

@@ -1,0 +1,207 @@
+"""Drive the real `pulumi` for one stack: select, apply, recover, read outputs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+from filelock import FileLock, Timeout
+
+from labfactory import environment, paths
+from labfactory.errors import LabError
+
+
+class Stack:
+    """One lab's Pulumi stack, in this checkout."""
+
+    def __init__(self, name: str, *, project: Path = paths.PROJECT) -> None:
+        """Refer to the stack `name`; nothing is touched yet."""
+        self.name = name
+        self.project = project
+        self.file = project / "stacks" / f"Pulumi.{name}.yaml"
+
+    def ensure(self, seed: Callable[[], str]) -> None:
+        """Select the stack; create it, with its secret seed, when it is new.
+
+        Raises LabError when the settings file cannot be decrypted.
+        """
+        if self._pulumi("stack", "select", self.name).returncode != 0:
+            self._must("stack", "init", self.name)
+        found = self._pulumi("config", "get", "seed", "--stack", self.name)
+        if found.returncode == 0:
+            return
+        if "not found" not in found.stderr:
+            raise LabError(self._explain(found.stderr))
+        self._must(
+            "config", "set", "--secret", "--stack", self.name, "seed", stdin=seed()
+        )
+
+    def up(self, *, watch: Callable[[], str | None] | None = None) -> None:
+        """Run `pulumi up`; `watch` may end it early with the reason of a failure.
+
+        `watch` is asked every other second; a sentence from it interrupts Pulumi,
+        which finishes what is in flight and releases its lock. Raises LabError.
+        """
+        with self._only_one():
+            self.recover()
+            command = ["pulumi", "up", "--yes", "--skip-preview", "--stack", self.name]
+            process = subprocess.Popen(
+                command, cwd=self.project, env=self._environment()
+            )
+            reason = self._wait(process, watch)
+        if reason:
+            raise LabError(reason)
+        if process.returncode != 0:
+            raise LabError(
+                f"stack {self.name!r}: pulumi up ended with exit code "
+                f"{process.returncode}; what it could not do stands above. Nothing "
+                f"is lost: mend the cause and run `lab up {self.name}` again"
+            )
+
+    def destroy(self) -> None:
+        """Run `pulumi destroy`. Raises LabError when something could not be removed."""
+        with self._only_one():
+            self.recover()
+            command = ["pulumi", "destroy", "--yes", "--skip-preview"]
+            result = subprocess.run(
+                [*command, "--stack", self.name],
+                cwd=self.project,
+                env=self._environment(),
+                check=False,
+            )
+        if result.returncode != 0:
+            raise LabError(f"stack {self.name!r}: pulumi destroy failed; see above")
+
+    def outputs(self) -> dict[str, Any]:
+        """The stack's outputs; empty before the first `up`."""
+        shown = self._must("stack", "output", "--json", "--stack", self.name)
+        outputs: dict[str, Any] = json.loads(shown)
+        return outputs
+
+    def changes(self) -> dict[str, int]:
+        """Run `pulumi preview`; return how many resources each operation touches."""
+        shown = self._must("preview", "--json", "--stack", self.name)
+        summary: dict[str, int] = json.loads(shown)["changeSummary"]
+        return {op: n for op, n in summary.items() if op != "same"}
+
+    def recover(self) -> None:
+        """Undo what a killed `pulumi` left: a stale lock, half-done operations.
+
+        Every object of a lab has a fixed name and is applied as an upsert, so an
+        interrupted create is simply done again.
+        """
+        for lock in self._locks():
+            held = json.loads(lock.read_text() or "{}")
+            pid = int(held.get("pid", 0))
+            if pid and _runs_pulumi(pid):
+                raise LabError(
+                    f"stack {self.name!r}: pulumi (process {pid}, started "
+                    f"{held.get('timestamp', 'earlier')}) holds the lock; wait for it, "
+                    f"or end it and run the command again"
+                )
+            lock.unlink(missing_ok=True)
+        exported = self._pulumi("stack", "export", "--stack", self.name)
+        if exported.returncode != 0:
+            raise LabError(self._explain(exported.stderr))
+        state = json.loads(exported.stdout)
+        if (state.get("deployment") or {}).pop("pending_operations", None):
+            self._must("stack", "import", "--stack", self.name, stdin=json.dumps(state))
+
+    def forget(self) -> None:
+        """Drop the stack's state; for a cluster whose data is gone too."""
+        self._pulumi("stack", "rm", "--yes", "--force", "--preserve-config", self.name)
+
+    def _locks(self) -> list[Path]:
+        backend = self._environment()["PULUMI_BACKEND_URL"]
+        if not backend.startswith("file://"):
+            return []
+        folder = Path(backend.removeprefix("file://")) / ".pulumi" / "locks"
+        return sorted(folder.glob(f"**/labfactory/{self.name}/*.json"))
+
+    def _wait(
+        self, process: subprocess.Popen[bytes], watch: Callable[[], str | None] | None
+    ) -> str | None:
+        reason: str | None = None
+        while True:
+            try:
+                process.wait(timeout=2)
+            except subprocess.TimeoutExpired:
+                if watch and not reason and (reason := watch()):
+                    process.send_signal(signal.SIGINT)
+            except KeyboardInterrupt:
+                # The terminal has sent the interrupt to Pulumi too: let it finish
+                # what is in flight and give its lock back.
+                process.wait()
+                raise
+            else:
+                return reason
+
+    @contextmanager
+    def _only_one(self) -> Iterator[None]:
+        """Let one `lab` work on the stack at a time; the second says who holds it."""
+        path = paths.data() / "locks" / f"{self.name}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        holder = path.with_suffix(".pid")
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            pid = holder.read_text() if holder.exists() else "unknown"
+            raise LabError(
+                f"stack {self.name!r}: another `lab` (process {pid}) is working on it; "
+                f"wait until it is done"
+            ) from None
+        try:
+            holder.write_text(str(os.getpid()))
+            yield
+        finally:
+            lock.release()
+
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, **environment.variables()}
+
+    def _pulumi(
+        self, *arguments: str, stdin: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["pulumi", *arguments, "--non-interactive"],
+            cwd=self.project,
+            env=self._environment(),
+            input=stdin if stdin is not None else "",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def _must(self, *arguments: str, stdin: str | None = None) -> str:
+        result = self._pulumi(*arguments, stdin=stdin)
+        if result.returncode != 0:
+            said = result.stderr.strip() or result.stdout.strip()
+            raise LabError(self._explain(said))
+        return result.stdout
+
+    def _explain(self, said: str) -> str:
+        if "incorrect passphrase" in said:
+            used = self._environment().get(
+                "PULUMI_CONFIG_PASSPHRASE_FILE", "PULUMI_CONFIG_PASSPHRASE"
+            )
+            return (
+                f"{self.file.name}: its secrets were encrypted with another passphrase "
+                f"than the one in {used}; restore that file, or set "
+                f"PULUMI_CONFIG_PASSPHRASE_FILE to the right one"
+            )
+        return f"stack {self.name!r}: pulumi says: {said.strip()}"
+
+
+def _runs_pulumi(pid: int) -> bool:
+    try:
+        return "pulumi" in psutil.Process(pid).name()
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,16 @@
+"""What Prometheus reads at /metrics, beside the KServe SDK's own figures."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Histogram
+
+LABELS = ("model", "served_by")
+PREDICTIONS = Counter("lab_model_predictions", "Rows that were answered", LABELS)
+REJECTS = Counter("lab_model_rejects", "Requests refused with 400", (*LABELS, "reason"))
+FAILURES = Counter("lab_model_failures", "Requests the model failed on", LABELS)
+SECONDS = Histogram(
+    "lab_model_request_seconds",
+    "From the whole body read to the answer ready",
+    (*LABELS, "protocol"),
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
+)

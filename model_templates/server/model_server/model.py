@@ -1,0 +1,177 @@
+"""The model behind the protocols: read, predict, answer, each timed by the SDK."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import kserve
+import mlflow.pyfunc
+from mlflow.exceptions import MlflowException
+
+from . import answers, requests
+from .contract import Contract
+from .loose import Loose
+from .refusal import Reason, Refusal
+
+log = logging.getLogger("model_server")
+MANY_CELLS = 20_000
+"""From here on a prediction leaves the event loop, so that probes are answered."""
+
+
+class Call:
+    """One request on its way through the model."""
+
+    __slots__ = ("asked", "body", "json_bytes", "protocol", "rows")
+
+    def __init__(
+        self, protocol: str, body: bytes, json_bytes: int | None = None
+    ) -> None:
+        """Take the raw body; `json_bytes` is set where binary tensors follow JSON."""
+        self.protocol = protocol
+        self.body = body
+        self.json_bytes = json_bytes
+        self.asked = requests.Asked(None)
+        self.rows = 0
+
+
+class LabModel(kserve.Model):  # type: ignore[misc]
+    """Any MLflow model, through pyfunc."""
+
+    def __init__(self, name: str, served_by: str, pyfunc: Any) -> None:
+        """Serve `pyfunc` as `name`; `served_by` goes into every answer."""
+        super().__init__(name)
+        self.served_by = served_by
+        self.contract = Contract.of(pyfunc.metadata.get_input_schema())
+        self.takes = self.contract or Loose(pyfunc.metadata.get_input_schema())
+        self.params = pyfunc.metadata.get_params_schema()
+        self._pyfunc = pyfunc
+        self._direct = direct(pyfunc) if self.contract else None
+        self.ready = True
+
+    def warm_up(self, folder: str) -> None:
+        """Predict the example that was saved with the model, where there is one.
+
+        The first prediction imports and compiles things; no caller should wait for it.
+        """
+        example = Path(folder) / "serving_input_example.json"
+        if example.is_file():
+            try:
+                asyncio.run(self(Call("v1", example.read_bytes())))
+            except Exception as error:
+                log.info("the saved example was not predicted: %s", first_line(error))
+
+    def preprocess(self, payload: Call, headers: Any = None) -> Call:
+        """Read the body and check it against the contract."""
+        if payload.protocol == "v1":
+            payload.asked = requests.v1(payload.body, self.takes)
+        else:
+            payload.asked = requests.v2(payload.body, self.takes, payload.json_bytes)
+        return payload
+
+    def validate(self, payload: Call) -> Call:
+        """Pass: `preprocess` has checked more than the SDK would."""
+        return payload
+
+    async def predict(self, payload: Call, headers: Any = None) -> tuple[Call, Any]:
+        """Run the model."""
+        _, params, _ = payload.asked
+        if params and not self.params:
+            raise Refusal(Reason.BODY, "this model takes no params")
+        data = payload.asked.data
+        if getattr(data, "size", 0) >= MANY_CELLS:
+            result = await asyncio.to_thread(self.run, data, params)
+        else:
+            result = self.run(data, params)
+        payload.rows = answers.rows(result)
+        return payload, result
+
+    def postprocess(self, result: tuple[Call, Any], headers: Any = None) -> bytes:
+        """Return the answer's body."""
+        call, predicted = result
+        if call.protocol == "v1":
+            return answers.dumps(answers.v1(predicted, self.served_by))
+        id_ = call.asked.id or uuid4().hex
+        return answers.dumps(
+            answers.v2(predicted, self.served_by, model=self.name, id_=id_)
+        )
+
+    def run(self, data: Any, params: dict[str, Any] | None = None) -> Any:
+        """Return the model's own answer for `data`.
+
+        What the contract has checked goes to the model directly; for all else MLflow
+        checks the call, and what it does not take is a Refusal.
+        """
+        if self._direct and not params:
+            return self._direct(data)
+        try:
+            return self._pyfunc.predict(data, params=params)
+        except MlflowException as error:
+            raise Refusal(Reason.MODEL, first_line(error)) from error
+        except (KeyError, TypeError, ValueError) as error:
+            if self.contract:
+                raise
+            raise Refusal(
+                Reason.MODEL, f"the model does not take this: {first_line(error)}"
+            ) from error
+
+    def get_input_types(self) -> list[dict[str, Any]]:
+        """Return the columns, for the v2 protocol's metadata."""
+        if not self.contract:
+            return []
+        return [
+            {"name": c.name, "datatype": V2_TYPES[c.type], "shape": [-1]}
+            for c in self.contract.columns
+        ]
+
+
+V2_TYPES = {
+    "double": "FP64",
+    "float": "FP32",
+    "long": "INT64",
+    "integer": "INT32",
+    "boolean": "BOOL",
+    "string": "BYTES",
+    "datetime": "BYTES",
+    "binary": "BYTES",
+}
+
+
+def load(folder: str) -> Any:
+    """Return the MLflow model in `folder`; whatever MLflow raises goes through."""
+    return mlflow.pyfunc.load_model(folder, suppress_warnings=True)
+
+
+def direct(pyfunc: Any) -> Callable[[Any], Any] | None:
+    """Return the model's predict function without MLflow's check of every call.
+
+    None where MLflow does more around the call than to check the columns (type hints,
+    parameters, dependencies of other services): then only `pyfunc.predict` is right.
+    """
+    metadata = pyfunc.metadata
+    more = (
+        metadata._is_signature_from_type_hint()
+        or metadata._is_type_hint_from_example()
+        or metadata.get_params_schema() is not None
+        or (metadata.metadata or {}).get("dependencies_schemas")
+    )
+    if more:
+        return None
+    flavor = metadata.flavors["python_function"]
+    predict = getattr(pyfunc._model_impl, flavor.get("predict_fn", "predict"), None)
+    if predict is None:
+        return None
+    parameter = inspect.signature(predict).parameters.get("params")
+    if parameter and parameter.kind is not inspect.Parameter.VAR_KEYWORD:
+        return lambda data: predict(data, params=None)
+    return predict  # type: ignore[no-any-return]
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, or its type where it has none."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -1,0 +1,158 @@
+"""KServe's REST server around one model, with a short way for predictions.
+
+Probes, metadata and metrics are the SDK's. Predictions go past FastAPI's and the SDK's
+per-request work (dependency injection, timing log lines), which costs more than most
+models; they still run through `kserve.Model`, which times each stage.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from time import perf_counter
+from typing import Any
+
+import kserve
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.responses import JSONResponse
+from kserve.errors import ModelNotFound, ModelNotReady
+from kserve.protocol.dataplane import DataPlane
+from kserve.protocol.model_repository_extension import ModelRepositoryExtension
+from kserve.protocol.rest.server import RESTServer, metrics_handler
+from kserve.protocol.rest.v1_endpoints import register_v1_endpoints
+from kserve.protocol.rest.v2_endpoints import register_v2_endpoints
+
+from . import metrics
+from .answers import dumps
+from .model import Call, LabModel
+from .refusal import Reason, Refusal
+
+log = logging.getLogger("model_server")
+BINARY = b"inference-header-content-length"
+
+
+class Predictions:
+    """The ASGI application: predictions of one model here, all else to `rest`."""
+
+    def __init__(self, model: LabModel, rest: Callable[..., Awaitable[None]]) -> None:
+        """Answer for `model` under its name in both protocols."""
+        self._model = model
+        self._rest = rest
+        self._protocols = {
+            f"/v1/models/{model.name}:predict": "v1",
+            f"/v2/models/{model.name}/infer": "v2",
+        }
+        labels = (model.name, model.served_by)
+        self._rows = metrics.PREDICTIONS.labels(*labels)
+        self._failures = metrics.FAILURES.labels(*labels)
+        self._rejects = {r: metrics.REJECTS.labels(*labels, r.value) for r in Reason}
+        self._seconds = {
+            protocol: metrics.SECONDS.labels(*labels, protocol)
+            for protocol in ("v1", "v2")
+        }
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one request."""
+        protocol = self._protocols.get(scope.get("path", ""))
+        if protocol is None or scope["type"] != "http" or scope["method"] != "POST":
+            await self._rest(scope, receive, send)
+            return
+        parts = []
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            parts.append(message.get("body", b""))
+            more = message.get("more_body", False)
+        body = b"".join(parts)
+        status, answer = await self.answer(protocol, body, scope["headers"])
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(answer)).encode()),
+        ]
+        await send(
+            {"type": "http.response.start", "status": status, "headers": headers}
+        )
+        await send({"type": "http.response.body", "body": answer})
+
+    async def answer(
+        self, protocol: str, body: bytes, headers: list[tuple[bytes, bytes]]
+    ) -> tuple[int, bytes]:
+        """Return the status and the body of the answer; never raises."""
+        started = perf_counter()
+        try:
+            call = Call(protocol, body, _binary(headers) if protocol == "v2" else None)
+            answer, _ = await self._model(call)
+            self._rows.inc(call.rows)
+            return 200, answer
+        except Refusal as refusal:
+            self._rejects[refusal.kind].inc()
+            return 400, dumps({"error": refusal.reason})
+        except Exception as error:
+            self._failures.inc()
+            log.exception("%s: the model failed", self._model.name)
+            text = f"the model failed ({type(error).__name__}); the pod's log says more"
+            return 500, dumps({"error": text})
+        finally:
+            self._seconds[protocol].observe(perf_counter() - started)
+
+
+class LabServer(RESTServer):  # type: ignore[misc]
+    """The SDK's server without what it does per request and nobody reads."""
+
+    def __init__(self, model: LabModel, port: int) -> None:
+        """Serve `model` on `port` of all addresses."""
+        repository = kserve.ModelRepository()
+        repository.update(model)
+        super().__init__(
+            "kserve.model_server:app",
+            DataPlane(model_registry=repository),
+            ModelRepositoryExtension(model_registry=repository),
+            port,
+            event_loop="uvloop",
+            # The gateway keeps idle connections for an hour: whoever closes first makes
+            # the other's next request fail.
+            timeout_keep_alive=3900,
+        )
+        self._model = model
+
+    def create_application(self) -> None:
+        """Put the SDK's application behind the short way."""
+        app = FastAPI(title=self._model.name, docs_url=None, redoc_url=None)
+        app.add_api_route("/", self.dataplane.live)
+        app.add_api_route("/metrics", metrics_handler)
+        # First come, first served: the SDK's own routes to unload the model come later.
+        app.add_api_route("/v2/repository/{_:path}", _not_here, methods=["POST"])
+        register_v1_endpoints(app, self.dataplane, None)
+        register_v2_endpoints(app, self.dataplane, self.model_repository_extension)
+        for error, status in (
+            (ModelNotFound, HTTPStatus.NOT_FOUND),
+            (ModelNotReady, HTTPStatus.SERVICE_UNAVAILABLE),
+            (NotImplementedError, HTTPStatus.NOT_IMPLEMENTED),
+        ):
+            app.add_exception_handler(error, _said(status))
+        self.config.app = Predictions(self._model, app)
+        self.config.access_log = False
+
+
+async def _not_here() -> None:
+    raise HTTPException(HTTPStatus.NOT_FOUND)
+
+
+def _said(status: HTTPStatus) -> Callable[[Request, Exception], JSONResponse]:
+    def handler(_: Request, error: Exception) -> JSONResponse:
+        return JSONResponse({"error": str(error)}, status_code=status)
+
+    return handler
+
+
+def _binary(headers: list[tuple[bytes, bytes]]) -> int | None:
+    for name, value in headers:
+        if name == BINARY:
+            if not value.isdigit():
+                text = f"{BINARY.decode()} must be a whole number"
+                raise Refusal(Reason.BODY, text)
+            return int(value)
+    return None
