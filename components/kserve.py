@@ -17,6 +17,10 @@ HOSTS = (f"{SERVICE}.{NAMESPACE}.svc", f"{SERVICE}.{NAMESPACE}.svc.cluster.local
 SELECTOR = {"control-plane": CONTROLLER}
 
 
+DIGEST_OF_THE_POD = "metadata.annotations['labfactory.io/digest']"
+"""KServe hands the annotations of an InferenceService on to its pods."""
+
+
 def namespace_labels() -> dict[str, str]:
     """Labels that keep the controller's own pod out of its own webhook."""
     return dict(SELECTOR)
@@ -165,6 +169,12 @@ def storage_container(image: str) -> dict[str, Any]:
             "name": "storage-initializer",
             "image": image,
             "command": ["python3", "-m", "model_server.fetch"],
+            "env": [
+                {
+                    "name": "LAB_DIGEST",
+                    "valueFrom": {"fieldRef": {"fieldPath": DIGEST_OF_THE_POD}},
+                }
+            ],
             # Its last line says why there is no model: KServe puts it into the status.
             "terminationMessagePolicy": "FallbackToLogsOnError",
             "resources": resources(

@@ -118,6 +118,7 @@ def release(
     from labfactory.releases.edit import write_release
 
     write_release(lab, model, version)
+    typer.echo(f"`lab up {lab}` or `pulumi up` applies it")
 
 
 @app.command()

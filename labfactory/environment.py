@@ -8,8 +8,10 @@ import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from labfactory import paths, tools
+from labfactory.errors import LabError
 
 
 def variables(given: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -48,6 +50,24 @@ def pulumi_home() -> Path:
     """Where Pulumi keeps its plugins and which stack is selected."""
     given = os.environ.get("PULUMI_HOME")
     return Path(given) if given else paths.data() / "pulumi-home"
+
+
+def kubernetes(context: str) -> Any:
+    """A client of the cluster `context`, found where `kubectl` would find it.
+
+    Raises LabError when no kubeconfig has that context.
+    """
+    from kubernetes import config
+    from kubernetes.config import ConfigException
+
+    files = variables()["KUBECONFIG"]
+    try:
+        return config.new_client_from_config(config_file=files, context=context)
+    except ConfigException:
+        raise LabError(
+            f"context {context!r}: no kubeconfig has it (looked in {files}); "
+            f"`kubectl config get-contexts` lists what there is"
+        ) from None
 
 
 def passphrase_file() -> Path:

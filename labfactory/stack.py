@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,9 +52,10 @@ class Stack:
         """
         with self._only_one():
             self.recover()
-            command = ["pulumi", "up", "--yes", "--skip-preview", "--stack", self.name]
             process = subprocess.Popen(
-                command, cwd=self.project, env=self._environment()
+                ["pulumi", "up", *self._flags()],
+                cwd=self.project,
+                env=self._environment(),
             )
             reason = self._wait(process, watch)
         if reason:
@@ -69,9 +71,8 @@ class Stack:
         """Run `pulumi destroy`. Raises LabError when something could not be removed."""
         with self._only_one():
             self.recover()
-            command = ["pulumi", "destroy", "--yes", "--skip-preview"]
             result = subprocess.run(
-                [*command, "--stack", self.name],
+                ["pulumi", "destroy", *self._flags()],
                 cwd=self.project,
                 env=self._environment(),
                 check=False,
@@ -117,6 +118,11 @@ class Stack:
     def forget(self) -> None:
         """Drop the stack's state; for a cluster whose data is gone too."""
         self._pulumi("stack", "rm", "--yes", "--force", "--preserve-config", self.name)
+
+    def _flags(self) -> list[str]:
+        flags = ["--yes", "--skip-preview", "--stack", self.name]
+        # A log is for reading: one line per change, not one per heartbeat.
+        return flags if sys.stdout.isatty() else [*flags, "--suppress-progress"]
 
     def _locks(self) -> list[Path]:
         backend = self._environment()["PULUMI_BACKEND_URL"]

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import httpx
-from kubernetes import client, config
+from kubernetes import client
 
 from labfactory import embedded, environment, labs, paths
 from labfactory.demo.story import Demo
@@ -51,12 +51,7 @@ def fresh_lab() -> Iterator[Demo]:
 
 
 def core(demo: Demo) -> client.CoreV1Api:
-    return client.CoreV1Api(
-        config.new_client_from_config(
-            config_file=str(paths.kubeconfig(demo.settings.cluster.name)),
-            context=labs.context(demo.settings),
-        )
-    )
+    return client.CoreV1Api(environment.kubernetes(labs.context(demo.settings)))
 
 
 def pods(demo: Demo, namespace: str | None = None) -> list[Any]:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-from kubernetes import client, config
+from kubernetes import client
 from rich.console import Console
 from rich.table import Table
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from labfactory import labs
+from labfactory import environment, labs
 from labfactory.demo.training import Training, job
 from labfactory.errors import LabError
 from labfactory.progress import Progress
@@ -109,9 +109,7 @@ class Demo:
     def services(self) -> dict[str, str]:
         """The identity of every predictor pod, by InferenceService."""
         settings = self.settings
-        core = client.CoreV1Api(
-            config.new_client_from_config(context=labs.context(settings))
-        )
+        core = client.CoreV1Api(environment.kubernetes(labs.context(settings)))
         key = "serving.kserve.io/inferenceservice"
         pods = core.list_namespaced_pod(settings.name, label_selector=key).items
         return {pod.metadata.labels[key]: pod.metadata.uid for pod in pods}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from kubernetes import client, config
+from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
+from labfactory import environment
 from labfactory.errors import LabError
 from labfactory.progress import Step
 
@@ -77,7 +78,7 @@ class Training:
 
     def __init__(self, context: str, namespace: str) -> None:
         """Talk to the cluster `context`; Jobs run in `namespace`."""
-        api = config.new_client_from_config(context=context)
+        api = environment.kubernetes(context)
         self._batch = client.BatchV1Api(api)
         self._core = client.CoreV1Api(api)
         self._namespace = namespace

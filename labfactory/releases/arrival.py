@@ -6,9 +6,11 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kubernetes import client, config
+from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
+
+from labfactory import environment
 
 PATIENCE_SECONDS = 15.0
 """A reason must stand this long: the first try of a pod may fail and the next pass."""
@@ -30,7 +32,7 @@ class Arrivals:
 
     def __init__(self, context: str, namespace: str, wanted: Iterable[str]) -> None:
         """Watch the InferenceServices `wanted` in `namespace` of `context`."""
-        api = config.new_client_from_config(context=context)
+        api = environment.kubernetes(context)
         self._custom = client.CustomObjectsApi(api)
         self._core = client.CoreV1Api(api)
         self._namespace = namespace

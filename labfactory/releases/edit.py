@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rich.console import Console
+import sys
 
 from labfactory import labs
 from labfactory.releases.registry import Registry
@@ -31,12 +31,7 @@ def write_release(lab: str, model: str, version: str) -> None:
         artifact=found.artifact,
         digest=found.digest,
     )
-    console = Console(stderr=True)
+    what = f"{stack.file.name}: {model} is at version {found.version}"
     if changed:
-        console.print(
-            f"{stack.file.name}: {model} is now version {found.version} "
-            f"({found.digest[:19]}…); `lab up {lab}` applies it",
-            highlight=False,
-        )
-    else:
-        console.print(f"{stack.file.name}: {model} is at version {found.version} already")
+        what += f" now ({found.digest[:19]}…)"
+    print(what, file=sys.stderr)

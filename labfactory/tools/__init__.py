@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from labfactory import paths
@@ -82,7 +83,12 @@ def bin_paths() -> list[Path]:
 
 
 def install_plugin(pulumi_home: Path) -> None:
-    """Give Pulumi the Kubernetes provider, unless it has it."""
+    """Give Pulumi the Kubernetes provider and its Python host, unless it has them."""
+    if all(store.stored(TOOLS[name]) for name in BY_HAND[:2]):
+        # Beside the CLI, as in the official archive: one on PATH makes it warn.
+        host = path("pulumi-language-python")
+        with suppress(FileExistsError):
+            (path("pulumi").parent / host.name).symlink_to(host)
     if (plugin_folder(pulumi_home) / "pulumi-resource-kubernetes").exists():
         return
     host = path("pulumi-language-python").parent
