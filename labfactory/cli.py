@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -26,13 +26,13 @@ def demo() -> None:
     run()
 
 
-@app.command()
-def test(
+@app.command("test")
+def run_tests(
     fast: Annotated[
         bool, typer.Option("--fast", help="The unit tests alone; no cluster.")
     ] = False,
     arguments: Annotated[
-        Optional[list[str]], typer.Argument(help="Passed on to pytest.")
+        list[str] | None, typer.Argument(help="Passed on to pytest.")
     ] = None,
 ) -> None:
     """Set up what is missing and run every test."""
@@ -53,22 +53,20 @@ def doctor() -> None:
 def new(
     name: Lab,
     owner: Annotated[
-        Optional[str], typer.Option(help="Team that pays for the lab.")
+        str | None, typer.Option(help="Team that pays for the lab.")
     ] = None,
-    target: Annotated[
-        Optional[str], typer.Option(help="embedded or existing.")
-    ] = None,
+    target: Annotated[str | None, typer.Option(help="embedded or existing.")] = None,
     context: Annotated[
-        Optional[str], typer.Option(help="kubeconfig context of an existing cluster.")
+        str | None, typer.Option(help="kubeconfig context of an existing cluster.")
     ] = None,
     registry: Annotated[
-        Optional[str], typer.Option(help="Registry with the lab's images.")
+        str | None, typer.Option(help="Registry with the lab's images.")
     ] = None,
     gateway: Annotated[
-        Optional[str], typer.Option(help="NAMESPACE/NAME of a shared gateway.")
+        str | None, typer.Option(help="NAMESPACE/NAME of a shared gateway.")
     ] = None,
     endpoint: Annotated[
-        Optional[str], typer.Option(help="S3 endpoint that exists; MinIO if none.")
+        str | None, typer.Option(help="S3 endpoint that exists; MinIO if none.")
     ] = None,
     capacity: Annotated[str, typer.Option(help="Size of MinIO's volume.")] = "20Gi",
 ) -> None:
@@ -142,7 +140,7 @@ def images(
 @app.command()
 def bench(
     figures: Annotated[
-        Optional[list[str]], typer.Argument(help="Figures to measure; all if none.")
+        list[str] | None, typer.Argument(help="Figures to measure; all if none.")
     ] = None,
 ) -> None:
     """Measure speed and size against floors in the same run; save the figures."""

@@ -63,7 +63,7 @@ def stand_up(name: str, *, progress: Progress | None = None) -> dict[str, Any]:
 
 
 def take_down(name: str, *, purge: bool) -> None:
-    """Stop the lab's embedded cluster; `purge` deletes its data and Pulumi state too."""
+    """Stop the lab's embedded cluster; `purge` deletes data and Pulumi state too."""
     stack = Stack(name)
     settings = settings_of(stack)
     if not isinstance(settings.cluster, EmbeddedCluster):

@@ -112,7 +112,9 @@ class Progress:
             yield step
         except BaseException as error:
             how = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            self._say(f"  ✗ {title}: {how} after {clock(step.elapsed)}; log: {step.log}")
+            self._say(
+                f"  ✗ {title}: {how} after {clock(step.elapsed)}; log: {step.log}"
+            )
             raise
         else:
             note = f": {step.note}" if step.note else ""

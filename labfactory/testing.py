@@ -8,24 +8,34 @@ import sys
 from collections.abc import Sequence
 
 from labfactory import paths, tools
+from labfactory.labs import build_images
 from labfactory.progress import Progress
-
-FAST = "not live"
 
 
 def run(*, fast: bool, arguments: Sequence[str]) -> int:
-    """Install what the tests import, run pytest, return its exit code."""
+    """Install what the tests need, run pytest, return its exit code."""
     progress = Progress()
     with progress.step("Python packages of the tests", estimate=30) as step:
         groups = ["--group", "dev", "--group", "image"]
         step.run(
-            [tools.uv(), "sync", "--frozen", "--no-progress", *groups],
+            [
+                tools.uv(),
+                "sync",
+                "--frozen",
+                "--inexact",
+                "--compile-bytecode",
+                *groups,
+            ],
             cwd=paths.PROJECT,
         )
+    if not fast:
+        # Here and not in a fixture: pytest would hide the progress of a long build.
+        build_images(progress)
     pytest = [sys.executable, "-m", "pytest", *arguments]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     if fast:
-        pytest += ["-m", FAST]
+        pytest += ["-m", "not live"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     return subprocess.run(
         pytest, cwd=paths.PROJECT, env=environment, check=False
     ).returncode

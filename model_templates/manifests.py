@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from model_templates.template import KServeTemplate, ServerTemplate, Template, load
@@ -125,13 +126,31 @@ def inference_service(
                     "protocolVersion": template.protocols[0],
                     "storageUri": variant.artifact,
                     "resources": {
-                        "requests": resources.requests.model_dump(),
-                        "limits": resources.limits.model_dump(),
+                        "requests": canonical(resources.requests.model_dump()),
+                        "limits": canonical(resources.limits.model_dump()),
                     },
                 },
             }
         },
     }
+
+
+def canonical(amounts: Mapping[str, str]) -> dict[str, str]:
+    """Quantities as KServe's webhook writes them back: `2000m` as 2, `1024Mi` as 1Gi.
+
+    Declared otherwise, they would be a change at every `pulumi up`.
+    """
+    return {name: _shortest(amount) for name, amount in amounts.items()}
+
+
+def _shortest(amount: str) -> str:
+    if amount.endswith("000m"):
+        return amount.removesuffix("000m")
+    units = ("Ki", "Mi", "Gi", "Ti")
+    number, unit = amount[:-2], amount[-2:]
+    while unit in units[:-1] and int(number) % 1024 == 0:
+        number, unit = str(int(number) // 1024), units[units.index(unit) + 1]
+    return f"{number}{unit}"
 
 
 def http_route(

@@ -16,6 +16,7 @@ from labfactory import embedded, environment, labs, paths
 from labfactory.demo.story import Demo
 from labfactory.progress import Progress
 from labfactory.settings.new import new
+from stacks.schema import EmbeddedCluster
 
 LAB = "labtest"
 T = TypeVar("T")
@@ -48,6 +49,13 @@ def fresh_lab() -> Iterator[Demo]:
         embedded.down(LAB, purge=True, progress=progress)
         os.environ.clear()
         os.environ.update(before)
+
+
+def cluster(demo: Demo) -> str:
+    """Name of the embedded cluster."""
+    found = demo.settings.cluster
+    assert isinstance(found, EmbeddedCluster)
+    return found.name
 
 
 def core(demo: Demo) -> client.CoreV1Api:

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from labfactory.releases import arrival
@@ -50,7 +52,9 @@ def test_a_pod_that_is_only_starting_is_no_failure() -> None:
 
 def test_ready_means_the_condition_is_true() -> None:
     assert is_ready(READY)
-    assert not is_ready({"status": {"conditions": [{"type": "Ready", "status": "False"}]}})
+    assert not is_ready(
+        {"status": {"conditions": [{"type": "Ready", "status": "False"}]}}
+    )
     assert not is_ready({})
 
 
@@ -84,7 +88,7 @@ def arrivals() -> Arrivals:
 
 
 def at(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    monkeypatch.setattr(arrival.time, "monotonic", lambda: seconds)
+    monkeypatch.setattr(time, "monotonic", lambda: seconds)
 
 
 def test_a_failure_is_reported_when_it_lasts(

@@ -24,7 +24,8 @@ def test_help_loads_no_engine() -> None:
         "from labfactory.cli import app\n"
         "assert CliRunner().invoke(app, ['--help']).exit_code == 0\n"
         "heavy = {'pulumi', 'kubernetes', 'pydantic', 'httpx', 'mlflow'}\n"
-        "sys.exit(str(sorted(heavy & {*sys.modules})) if heavy & {*sys.modules} else 0)\n"
+        "loaded = sorted(heavy & {*sys.modules})\n"
+        "sys.exit(str(loaded) if loaded else 0)\n"
     )
     result = subprocess.run(
         [sys.executable, "-c", code],

@@ -1,3 +1,5 @@
+from typing import Any
+
 from labfactory.demo.story import difference
 from labfactory.demo.training import job
 
@@ -6,9 +8,7 @@ def test_only_the_services_with_new_pods_count_as_touched() -> None:
     before = {"iris-v1": "a", "wine-v1": "b"}
     after = {"iris-v2": "c", "wine-v1": "b"}
 
-    assert difference(before, after) == (
-        "the edit started iris-v2; untouched: wine-v1"
-    )
+    assert difference(before, after) == ("the edit started iris-v2; untouched: wine-v1")
 
 
 def test_a_service_that_was_restarted_is_not_called_untouched() -> None:
@@ -17,8 +17,8 @@ def test_a_service_that_was_restarted_is_not_called_untouched() -> None:
     )
 
 
-def training() -> dict[str, object]:
-    made: dict[str, object] = job(
+def training() -> dict[str, Any]:
+    made: dict[str, Any] = job(
         "iris", "iris", "first", image="lab:1", bucket="mlflow", owner="vision"
     )["spec"]["template"]["spec"]
     return made
@@ -26,15 +26,15 @@ def training() -> dict[str, object]:
 
 def test_training_runs_as_an_unprivileged_user_with_limits() -> None:
     pod = training()
-    [container] = pod["containers"]  # type: ignore[misc]
+    [container] = pod["containers"]
 
     assert pod["automountServiceAccountToken"] is False
-    assert pod["securityContext"]["runAsNonRoot"] is True  # type: ignore[index]
+    assert pod["securityContext"]["runAsNonRoot"] is True
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     assert {"requests", "limits"} <= container["resources"].keys()
 
 
 def test_training_gets_no_key_to_the_store() -> None:
-    [container] = training()["containers"]  # type: ignore[misc]
+    [container] = training()["containers"]
 
     assert not [e for e in container["env"] if "AWS" in e["name"]]

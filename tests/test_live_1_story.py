@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 import time
 
 import httpx
 import pytest
 
 from labfactory import tools
-from labfactory.demo.story import CLASSIFIER, EXAMPLES, REGRESSOR, Demo, ask
+from labfactory.demo.story import CLASSIFIER, EXAMPLES, REGRESSOR, Demo, ask, run
 from labfactory.errors import LabError
+from labfactory.paths import PROJECT
 from labfactory.settings.edit import set_variant
 from tests.live_lab import core, eventually, pods, post, pulumi, ready
 
@@ -25,7 +28,9 @@ def variant(demo: Demo, release: str) -> str:
 def rows(demo: Demo, release: str) -> list[dict[str, float]]:
     found = demo.registry.resolve(release, "1")
     expected = json.loads(demo.registry.run_artifact(found.run_id, "expected.json"))
-    return [dict(zip(expected["columns"], row, strict=True)) for row in expected["rows"]]
+    return [
+        dict(zip(expected["columns"], row, strict=True)) for row in expected["rows"]
+    ]
 
 
 def test_a_lab_stands_up_from_nothing(lab: Demo) -> None:
@@ -53,10 +58,12 @@ def test_a_second_up_changes_nothing(lab: Demo) -> None:
 
 
 def test_the_state_stays_small(lab: Demo) -> None:
-    exported = pulumi(lab, "stack", "export", "--stack", lab.stack.name).stdout
+    shown = pulumi(lab, "stack", "export", "--stack", lab.stack.name).stdout
+    state = json.loads(shown)
 
-    assert len(exported) < 1_000_000
-    assert len(json.loads(exported)["deployment"]["resources"]) < 150
+    as_stored = json.dumps(state, separators=(",", ":"))  # the export is indented
+    assert len(as_stored) < 1_000_000
+    assert len(state["deployment"]["resources"]) < 150
 
 
 def test_models_that_were_trained_in_the_lab_answer_through_the_gateway(
@@ -229,3 +236,37 @@ def test_predictions_survive_a_new_start_of_every_pod(lab: Demo) -> None:
     )
     for example in EXAMPLES:
         assert "answers equal" in lab.check(example)
+
+
+def test_the_readmes_pulumi_commands_work_in_a_plain_shell(lab: Demo) -> None:
+    readme = (PROJECT / "README.md").read_text()
+    [block] = [b for b in re.findall(r"```sh\n(.*?)```", readme, re.S) if "eval" in b]
+    commands = [line for line in block.splitlines() if "destroy" not in line]
+    script = "\n".join(["set -eu", *commands]).replace("demo", lab.stack.name)
+    script = re.sub(r"pulumi (up|refresh)", r"pulumi \1 --yes", script)
+
+    done = subprocess.run(
+        ["sh", "-c", script], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert lab.outputs["gateway_url"] in done.stdout
+
+
+def test_the_demo_tells_its_whole_story_and_a_second_time_does_nothing_twice(
+    lab: Demo, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run(lab.stack.name)
+    assert lab.outputs["tracking_url"] in capfd.readouterr().out
+
+    before = lab.services()
+    run(lab.stack.name)
+    shown = capfd.readouterr()
+    assert "train" not in shown.err
+    assert lab.services() == before
+
+    request = shown.out[shown.out.index("curl ") :]
+    answer = subprocess.run(
+        ["sh", "-c", request], capture_output=True, text=True, check=True
+    )
+    assert "predictions" in json.loads(answer.stdout)

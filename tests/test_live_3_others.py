@@ -11,7 +11,7 @@ import yaml
 from labfactory import embedded, labs, paths
 from labfactory.demo.story import REGRESSOR, Demo
 from labfactory.stack import Stack
-from tests.live_lab import core, pods, pulumi, ready
+from tests.live_lab import cluster, core, pods, pulumi, ready
 
 pytestmark = pytest.mark.live
 
@@ -73,9 +73,7 @@ def test_a_second_lab_uses_the_cluster_platform_and_store_that_are_there(
 
     second.destroy()
     assert pods(lab, SECOND) == []
-    assert "answers equal" in lab.check(
-        REGRESSOR
-    )
+    assert "answers equal" in lab.check(REGRESSOR)
     assert pulumi(lab, "stack", "rm", "--yes", SECOND).returncode == 0
     second.file.unlink(missing_ok=True)
 
@@ -84,16 +82,14 @@ def test_two_embedded_clusters_live_side_by_side(lab: Demo) -> None:
     embedded.up("labtest-twin", lab.progress, load_images=lambda socket: None)
     try:
         assert embedded.running("labtest-twin")
-        assert "answers equal" in lab.check(
-            REGRESSOR
-        )
+        assert "answers equal" in lab.check(REGRESSOR)
     finally:
         embedded.down("labtest-twin", purge=True, progress=lab.progress)
     assert embedded.leftovers("labtest-twin") == []
 
 
 def test_destroy_and_down_leave_nothing_on_the_machine(lab: Demo) -> None:
-    name = lab.settings.cluster.name
+    name = cluster(lab)
     lab.stack.destroy()
     assert pods(lab) == []
 

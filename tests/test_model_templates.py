@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 import model_templates
+from model_templates import manifests
 from model_templates.manifests import DIGEST, RELEASE
 from model_templates.template import _ANY
 from stacks.schema import ReleaseConfig
@@ -205,7 +206,7 @@ def test_traffic_and_role_do_not_restart_a_variant() -> None:
 def test_a_predictor_gets_the_resources_of_its_release() -> None:
     wanted = {
         "requests": {"cpu": "50m", "memory": "300Mi"},
-        "limits": {"cpu": "1000m", "memory": "1Gi"},
+        "limits": {"cpu": "1500m", "memory": "1Gi"},
     }
 
     found = service(release(resources=wanted))
@@ -252,3 +253,23 @@ def test_metrics_are_not_for_callers(name: str) -> None:
 
     assert "/v1" in paths
     assert not any("/metrics".startswith(path) for path in paths)
+
+
+@pytest.mark.parametrize(
+    ("declared", "written_back"),
+    [
+        ("2000m", "2"),
+        ("10000m", "10"),
+        ("500m", "500m"),
+        ("1500m", "1500m"),
+        ("1024Mi", "1Gi"),
+        ("1536Mi", "1536Mi"),
+        ("1048576Mi", "1Ti"),
+        ("2Gi", "2Gi"),
+        ("1024Ti", "1024Ti"),
+    ],
+)
+def test_an_amount_is_declared_as_the_cluster_writes_it_back(
+    declared: str, written_back: str
+) -> None:
+    assert manifests.canonical({"x": declared}) == {"x": written_back}

@@ -1,5 +1,6 @@
 import io
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,9 @@ def test_a_step_says_when_it_begins_and_how_it_ended(stream: io.StringIO) -> Non
     with Progress(stream).step("bake", estimate=61) as step:
         step.note = "12 loaves"
 
-    assert stream.getvalue() == "  … bake (about 1 min 01 s)\n  ✓ bake: 12 loaves (0 s)\n"
+    assert (
+        stream.getvalue() == "  … bake (about 1 min 01 s)\n  ✓ bake: 12 loaves (0 s)\n"
+    )
 
 
 def test_a_failed_command_names_the_log_and_shows_its_last_lines(
@@ -48,7 +51,7 @@ def test_a_running_step_is_never_silent_for_long(
     stream: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "HEARTBEAT_SECONDS", 0.0)
-    seen = progress.threading.Event()
+    seen = threading.Event()
     real = stream.write
 
     def write(text: str) -> int:
@@ -77,7 +80,8 @@ def test_a_step_that_takes_longer_than_estimated_says_so(home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (60, "1 min 00 s"), (754, "12 min 34 s")]
+    ("seconds", "text"),
+    [(0.4, "0 s"), (59.4, "59 s"), (60, "1 min 00 s"), (754, "12 min 34 s")],
 )
 def test_time_is_said_as_a_person_says_it(seconds: float, text: str) -> None:
     assert clock(seconds) == text

@@ -22,7 +22,9 @@ def mlflow(request: httpx.Request) -> httpx.Response:
         case "mlflow/registered-models/alias" if query["alias"] == "best":
             return httpx.Response(200, json={"model_version": known})
         case "mlflow/model-versions/get-download-uri":
-            return httpx.Response(200, json={"artifact_uri": f"mlflow-artifacts:/{ROOT}"})
+            return httpx.Response(
+                200, json={"artifact_uri": f"mlflow-artifacts:/{ROOT}"}
+            )
         case "mlflow-artifacts/artifacts":
             return httpx.Response(200, json={"files": listing(query["path"])})
         case other if other.startswith(f"mlflow-artifacts/artifacts/{ROOT}/"):
@@ -40,11 +42,8 @@ def listing(path: str) -> list[dict[str, Any]]:
 
 
 def registry(answer: Any = mlflow) -> Registry:
-    made = Registry("http://mlflow", bucket="mlflow")
-    made._http = httpx.Client(
-        base_url="http://mlflow", transport=httpx.MockTransport(answer)
-    )
-    return made
+    transport = httpx.MockTransport(answer)
+    return Registry("http://mlflow", bucket="mlflow", transport=transport)
 
 
 def test_a_version_is_pinned_by_the_content_of_its_artifact() -> None:

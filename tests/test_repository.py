@@ -25,7 +25,15 @@ def test_ci_runs_the_command_of_the_readme() -> None:
 
 def test_no_file_names_a_path_of_one_machine() -> None:
     found = subprocess.run(
-        ["git", "grep", "-nIE", r"(^|[^A-Za-z0-9_.-])/(root|work)/", "--", ".", ":!*.sum"],
+        [
+            "git",
+            "grep",
+            "-nIE",
+            r"(^|[^A-Za-z0-9_.-])/(root|work)/",
+            "--",
+            ".",
+            ":!*.sum",
+        ],
         cwd=PROJECT,
         capture_output=True,
         text=True,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from labfactory import environment
 from labfactory import stack as module
 from labfactory.errors import LabError
 from labfactory.stack import Stack
@@ -34,7 +35,7 @@ def lab(home: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
     monkeypatch.setenv("CALLS", str(home / "calls"))
     monkeypatch.setenv("CONFIG_SAYS", "")
     monkeypatch.setattr(
-        module.environment,
+        environment,
         "_search_path",
         lambda given: os.pathsep.join([str(program.parent), given]),
     )
@@ -133,10 +134,10 @@ def test_a_second_lab_on_the_same_stack_says_who_holds_it(lab: Stack) -> None:
 
 
 def test_the_passphrase_is_random_private_and_kept(lab: Stack, home: Path) -> None:
-    first = module.environment.passphrase_file()
+    first = environment.passphrase_file()
     text = first.read_text()
 
-    assert module.environment.passphrase_file().read_text() == text
+    assert environment.passphrase_file().read_text() == text
     assert len(text) >= 32
     assert first.stat().st_mode & 0o777 == 0o600
 
@@ -146,7 +147,7 @@ def test_a_backend_of_the_users_own_is_left_alone(
 ) -> None:
     given = {"PULUMI_BACKEND_URL": "s3://state", "PULUMI_CONFIG_PASSPHRASE": "x"}
 
-    found = module.environment.variables(given)
+    found = environment.variables(given)
 
     assert not {"PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE_FILE"} & {*found}
 
@@ -156,6 +157,6 @@ def test_the_users_own_clusters_stay_reachable(home: Path) -> None:
     own.parent.mkdir(parents=True)
     own.touch()
 
-    found = module.environment.variables({"KUBECONFIG": "/their/config"})
+    found = environment.variables({"KUBECONFIG": "/their/config"})
 
     assert found["KUBECONFIG"] == f"{own}{os.pathsep}/their/config"

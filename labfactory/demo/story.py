@@ -159,6 +159,8 @@ def run(lab: str = LAB, *, console: Console | None = None) -> None:
         progress.say(f"  ✓ {demo.check(CLASSIFIER)}")
         progress.say(f"  ✓ {difference(before, demo.services())}")
     console.print(summary(demo))
+    console.print("A request that works:\n", highlight=False)
+    print(curl(demo))
 
 
 def difference(before: dict[str, str], after: dict[str, str]) -> str:
@@ -178,7 +180,6 @@ def summary(demo: Demo) -> Table:
         path = f"{outputs['gateway_url']}/v1/models/{release}:predict"
         table.add_row(f"Model {release}", f"{path}\nHost: {host}")
     table.add_section()
-    table.add_row("Try", curl(demo))
     table.add_row(
         "Next",
         f"stacks/{demo.stack.file.name} says what the lab is: edit it, then\n"

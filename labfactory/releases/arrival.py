@@ -64,7 +64,8 @@ class Arrivals:
             own = [
                 pod
                 for pod in pods
-                if pod["metadata"]["labels"]["serving.kserve.io/inferenceservice"] == name
+                if pod["metadata"]["labels"]["serving.kserve.io/inferenceservice"]
+                == name
             ]
             reason = why_not(service, own)
             if reason is None:

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -13,6 +14,7 @@ from labfactory.errors import LabError
 from model_templates.server.model_server.digest import tree_digest
 
 PROXIED = "mlflow-artifacts:/"
+ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,13 @@ class ModelVersion:
 class Registry:
     """MLflow's model registry, over its REST interface."""
 
-    def __init__(self, url: str, *, bucket: str) -> None:
+    def __init__(
+        self, url: str, *, bucket: str, transport: httpx.BaseTransport | None = None
+    ) -> None:
         """Talk to the server at `url`, whose artifacts live in `bucket`."""
         self._url = url
         self._bucket = bucket
-        self._http = httpx.Client(base_url=url, timeout=30)
+        self._transport = transport
 
     def resolve(self, name: str, version: str) -> ModelVersion:
         """Return the version (a number or an alias) with its digest.
@@ -62,15 +66,16 @@ class Registry:
         )
 
     def versions(self, name: str) -> list[int]:
-        """Version numbers of a model, oldest first; empty when there is no such model."""
+        """Version numbers of a model, oldest first; none when it is not registered."""
         found = self._get("model-versions/search", filter=f"name='{name}'")
         return sorted(int(v["version"]) for v in found.get("model_versions", []))
 
     def run_artifact(self, run_id: str, path: str) -> bytes:
         """Content of one file that a run logged."""
-        answer = self._http.get(
-            "/get-artifact", params={"run_uuid": run_id, "path": path}
-        )
+        with self._client() as http:
+            answer = http.get(
+                "/get-artifact", params={"run_uuid": run_id, "path": path}
+            )
         if answer.is_error:
             raise LabError(f"run {run_id}: it has no artifact {path!r}")
         return answer.content
@@ -83,9 +88,10 @@ class Registry:
         model_version: dict[str, str] = found["model_version"]
         return model_version
 
-    def _get(self, what: str, **parameters: str) -> dict[str, dict[str, str]]:
+    def _get(self, what: str, **parameters: str) -> dict[str, Any]:
         try:
-            answer = self._http.get(f"/api/2.0/mlflow/{what}", params=parameters)
+            with self._client() as http:
+                answer = http.get(f"/api/2.0/mlflow/{what}", params=parameters)
         except httpx.TransportError as error:
             raise LabError(
                 f"tracking server {self._url}: no answer ({error}); is the lab up? "
@@ -94,12 +100,12 @@ class Registry:
         if answer.status_code == 404:
             raise LabError(f"tracking server {self._url}: {answer.json()['message']}")
         answer.raise_for_status()
-        found: dict[str, dict[str, str]] = answer.json()
+        found: dict[str, Any] = answer.json()
         return found
 
     def _digest(self, path: str, whose: str) -> str:
-        with tempfile.TemporaryDirectory() as folder:
-            names = list(self._files(path))
+        with tempfile.TemporaryDirectory() as folder, self._client() as http:
+            names = list(_files(http, path))
             if not names:
                 raise LabError(
                     f"{whose}: the store has no artifact at {path!r}; "
@@ -109,24 +115,26 @@ class Registry:
                 target = Path(folder) / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with (
-                    self._http.stream("GET", f"{ARTIFACTS}/{path}/{name}") as answer,
+                    http.stream("GET", f"{ARTIFACTS}/{path}/{name}") as answer,
                     target.open("wb") as file,
                 ):
                     answer.raise_for_status()
                     for chunk in answer.iter_bytes():
                         file.write(chunk)
-            return tree_digest(Path(folder))
+            digest: str = tree_digest(Path(folder))
+            return digest
 
-    def _files(self, root: str, below: str = "") -> Iterator[str]:
-        """Paths of the files below `root`, relative to it."""
-        answer = self._http.get(ARTIFACTS, params={"path": f"{root}/{below}".strip("/")})
-        answer.raise_for_status()
-        for entry in answer.json().get("files", []):
-            name = f"{below}/{Path(entry['path']).name}".lstrip("/")
-            if entry["is_dir"]:
-                yield from self._files(root, name)
-            else:
-                yield name
+    def _client(self) -> httpx.Client:
+        return httpx.Client(base_url=self._url, timeout=30, transport=self._transport)
 
 
-ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
+def _files(http: httpx.Client, root: str, below: str = "") -> Iterator[str]:
+    """Paths of the files below `root`, relative to it."""
+    answer = http.get(ARTIFACTS, params={"path": f"{root}/{below}".strip("/")})
+    answer.raise_for_status()
+    for entry in answer.json().get("files", []):
+        name = f"{below}/{Path(entry['path']).name}".lstrip("/")
+        if entry["is_dir"]:
+            yield from _files(http, root, name)
+        else:
+            yield name
