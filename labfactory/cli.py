@@ -156,7 +156,7 @@ def main() -> None:
     from labfactory.errors import LabError
 
     try:
-        app()
+        app(prog_name="lab")
     except LabError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None

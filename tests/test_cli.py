@@ -41,7 +41,7 @@ def test_help_loads_no_engine() -> None:
 def test_a_mistake_is_a_sentence_and_not_a_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def app() -> None:
+    def app(**_: object) -> None:
         raise LabError("lab 'x': there is no Pulumi.x.yaml in stacks/")
 
     monkeypatch.setattr(cli, "app", app)
@@ -56,7 +56,7 @@ def test_a_mistake_is_a_sentence_and_not_a_traceback(
 def test_an_interrupt_says_that_nothing_is_lost(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def app() -> None:
+    def app(**_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "app", app)

@@ -182,7 +182,7 @@ def processes(folder: Path) -> dict[str, int]:
     for name, told in state(folder).get("processes", {}).items():
         if told["pid"] in numbers:
             found[name] = numbers[told["pid"]]
-    tasks = Path(f"/proc/{process.pid}/root/run/containerd")
+    tasks = Path("/proc", str(process.pid), "root", "run", "containerd")
     for pid_file in tasks.glob("io.containerd.runtime.v2.task/k8s.io/*/init.pid"):
         try:
             inner = int(pid_file.read_text())
