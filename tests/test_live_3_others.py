@@ -8,7 +8,7 @@ import httpx
 import pytest
 import yaml
 
-from labfactory import embedded, labs, paths
+from labfactory import embedded, images, labs, paths
 from labfactory.demo.story import REGRESSOR, Demo
 from labfactory.stack import Stack
 from tests.live_lab import cluster, core, pods, pulumi, ready
@@ -79,7 +79,12 @@ def test_a_second_lab_uses_the_cluster_platform_and_store_that_are_there(
 
 
 def test_two_embedded_clusters_live_side_by_side(lab: Demo) -> None:
-    embedded.up("labtest-twin", lab.progress, load_images=lambda socket: None)
+    alone = ("pause", "coredns", "local-path-provisioner", "postgres")
+    embedded.up(
+        "labtest-twin",
+        lab.progress,
+        load_images=lambda socket: images.load(socket, alone, lab.progress),
+    )
     try:
         assert embedded.running("labtest-twin")
         assert "answers equal" in lab.check(REGRESSOR)
