@@ -620,6 +620,22 @@ def test_nobody_can_unload_the_model_from_outside(
     assert httpx.get(f"{url}/v1/models/trial").status_code == 200
 
 
+def test_a_request_that_would_take_the_servers_memory_is_refused(
+    process: tuple[subprocess.Popen[str], str],
+) -> None:
+    _, url = process
+    from model_server.server import MOST_BYTES
+
+    answer = httpx.post(f"{url}/v1/models/trial:predict", content=b" " * MOST_BYTES)
+    assert "larger than" not in answer.json()["error"]
+
+    answer = httpx.post(
+        f"{url}/v1/models/trial:predict", content=b" " * (MOST_BYTES + 1)
+    )
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith("the request is larger than 64 MiB")
+
+
 def test_the_metrics_tell_predictions_rejects_and_time(
     process: tuple[subprocess.Popen[str], str],
 ) -> None:

@@ -30,6 +30,11 @@ from .refusal import Reason, Refusal
 
 log = logging.getLogger("model_server")
 BINARY = b"inference-header-content-length"
+MOST_BYTES = 64 * 2**20
+"""A larger request could take the memory of everybody's predictions."""
+TOO_LARGE = (
+    f"the request is larger than {MOST_BYTES // 2**20} MiB; send fewer rows at a time"
+)
 
 
 class Predictions:
@@ -58,16 +63,16 @@ class Predictions:
         if protocol is None or scope["type"] != "http" or scope["method"] != "POST":
             await self._rest(scope, receive, send)
             return
-        parts = []
+        body = bytearray()
         more = True
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
                 return
-            parts.append(message.get("body", b""))
+            if len(body) <= MOST_BYTES:  # the rest is read and dropped
+                body += message.get("body", b"")
             more = message.get("more_body", False)
-        body = b"".join(parts)
-        status, answer = await self.answer(protocol, body, scope["headers"])
+        status, answer = await self.answer(protocol, bytes(body), scope["headers"])
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(answer)).encode()),
@@ -83,6 +88,8 @@ class Predictions:
         """Return the status and the body of the answer; never raises."""
         started = perf_counter()
         try:
+            if len(body) > MOST_BYTES:
+                raise Refusal(Reason.BODY, TOO_LARGE)
             call = Call(protocol, body, _binary(headers) if protocol == "v2" else None)
             answer, _ = await self._model(call)
             self._rows.inc(call.rows)
