@@ -108,6 +108,7 @@ class Stack:
                     f"or end it and run the command again"
                 )
             lock.unlink(missing_ok=True)
+            end_orphans(self.name)
         exported = self._pulumi("stack", "export", "--stack", self.name)
         if exported.returncode != 0:
             raise LabError(self._explain(exported.stderr))
@@ -204,6 +205,24 @@ class Stack:
                 f"PULUMI_CONFIG_PASSPHRASE_FILE to the right one"
             )
         return f"stack {self.name!r}: pulumi says: {said.strip()}"
+
+
+def end_orphans(stack: str) -> None:
+    """End the program of a `pulumi` that was killed: it waits for it for ever."""
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        ours = any(word.endswith("pulumi-language-python-exec") for word in words)
+        if not ours or words[words.index("--stack") + 1 :][:1] != [stack]:
+            continue
+        try:
+            above = process.parents()
+            if any(parent.name() == "pulumi" for parent in above):
+                continue
+            hosts = [p for p in above if p.name().startswith("pulumi-language")]
+            for orphan in (process, *hosts):
+                orphan.terminate()
+        except psutil.NoSuchProcess:
+            continue
 
 
 def _runs_pulumi(pid: int) -> bool:

@@ -15,7 +15,6 @@ from kubernetes import client
 from labfactory import embedded, environment, labs, paths
 from labfactory.demo.story import Demo
 from labfactory.progress import Progress
-from labfactory.settings.new import new
 from stacks.schema import EmbeddedCluster
 
 LAB = "labtest"
@@ -40,11 +39,9 @@ def fresh_lab() -> Iterator[Demo]:
     try:
         embedded.down(LAB, purge=True, progress=progress)
         subprocess.run(["rm", "-rf", str(home / "pulumi")], check=True)
-        file = paths.PROJECT / "stacks" / f"Pulumi.{LAB}.yaml"
-        file.unlink(missing_ok=True)
-        new(LAB, owner="tests", target="embedded")
-        yield Demo(LAB, progress)
-        file.unlink(missing_ok=True)
+        demo = Demo(LAB, progress)
+        yield demo
+        demo.stack.file.unlink(missing_ok=True)
     finally:
         embedded.down(LAB, purge=True, progress=progress)
         os.environ.clear()

@@ -221,7 +221,13 @@ def test_other_addresses_mean_another_server_certificate(certificates: Path) -> 
 
 
 def files() -> dict[str, str]:
-    return settings.files("demo", ADDRESSES, TOOLS, "localhost/labfactory/pause:1")
+    return settings.files(
+        "demo",
+        ADDRESSES,
+        TOOLS,
+        pause="localhost/labfactory/pause:1",
+        group="labfactory-demo-0a1b2c",
+    )
 
 
 def node(**changes: Any) -> dict[str, Any]:
@@ -259,7 +265,7 @@ def test_pods_live_in_the_clusters_own_control_group_and_range() -> None:
     kubelet = json.loads(files()["kubelet.json"])
     cni = json.loads(files()["cni/10-labfactory.conflist"])
 
-    assert kubelet["cgroupRoot"] == "/labfactory-demo"
+    assert kubelet["cgroupRoot"] == "/labfactory-demo-0a1b2c"
     assert cni["plugins"][0]["ipam"]["ranges"] == [[{"subnet": str(ADDRESSES.pods)}]]
 
 
@@ -603,3 +609,13 @@ def test_what_was_ready_before_the_restart_does_not_count() -> None:
 def test_nobody_waits_for_a_pod_that_is_done() -> None:
     assert api.is_over(pod("", phase="Succeeded"))
     assert not api.is_over(pod("", phase="Running"))
+
+
+def test_clusters_of_the_same_name_in_two_data_folders_share_no_control_group(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = cgroups.group("demo")
+    monkeypatch.setenv("LABFACTORY_HOME", str(home / "elsewhere"))
+
+    assert cgroups.group("demo") != here
+    assert cgroups.group("demo").startswith("labfactory-demo-")

@@ -80,12 +80,12 @@ def test_a_second_lab_uses_the_cluster_platform_and_store_that_are_there(
 
 def test_two_embedded_clusters_live_side_by_side(lab: Demo) -> None:
     alone = ("pause", "coredns", "local-path-provisioner", "postgres")
-    embedded.up(
-        "labtest-twin",
-        lab.progress,
-        load_images=lambda socket: images.load(socket, alone, lab.progress),
-    )
     try:
+        embedded.up(
+            "labtest-twin",
+            lab.progress,
+            load_images=lambda socket: images.load(socket, alone, lab.progress),
+        )
         assert embedded.running("labtest-twin")
         assert "answers equal" in lab.check(REGRESSOR)
     finally:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -160,3 +162,22 @@ def test_the_users_own_clusters_stay_reachable(home: Path) -> None:
     found = environment.variables({"KUBECONFIG": "/their/config"})
 
     assert found["KUBECONFIG"] == f"{own}{os.pathsep}/their/config"
+
+
+def test_the_program_of_a_pulumi_that_was_killed_is_ended(home: Path) -> None:
+    script = home / "pulumi-language-python-exec"
+    script.write_text("import time; time.sleep(60)")
+
+    def program(stack: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, script, "--stack", stack])
+
+    orphan, other = program("demo"), program("another")
+    try:
+        module.end_orphans("demo")
+
+        assert orphan.wait(10) != 0
+        assert other.poll() is None
+    finally:
+        for process in (orphan, other):
+            process.kill()
+            process.wait()

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from labfactory import environment, labs
+from labfactory import environment, labs, paths
 from labfactory.demo.training import Training, job
 from labfactory.errors import LabError
 from labfactory.progress import Progress
@@ -48,6 +48,9 @@ class Demo:
         """Tell the story in the lab `lab`, which is made when it is not there."""
         self.stack = Stack(lab)
         self.progress = progress
+        if not paths.kubeconfig(lab).exists():
+            # Its data was purged, or never was: so are the models of old settings.
+            self.stack.file.unlink(missing_ok=True)
         if not self.stack.file.exists():
             new(lab, owner="demo", target="embedded")
         self.outputs = self.apply()

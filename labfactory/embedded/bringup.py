@@ -57,7 +57,9 @@ class Bringup:
         self.api = Api(self.addresses, self.folder / "pki")
         found = prepare.tools_of_a_node()
         pause = images.reference("pause")
-        self.settings = settings.files(name, self.addresses, found, pause)
+        self.settings = settings.files(
+            name, self.addresses, found, pause=pause, group=cgroups.group(name)
+        )
         groups = cgroups.folders(name)
         self.plan = plan.node(
             name, self.addresses, self.folder, groups, found, self.settings

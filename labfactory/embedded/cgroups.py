@@ -1,15 +1,17 @@
-"""The cluster's control groups: `/labfactory-NAME` in every hierarchy there is.
+"""The cluster's control groups: one folder of its own in every hierarchy there is.
 
 They are for accounting and limits alone; ending processes is the PID namespace's part.
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from labfactory import paths
 from labfactory.errors import LabError
 
 CONTROLLERS = ("cpu", "cpuset", "io", "memory", "pids")
@@ -27,10 +29,20 @@ def hierarchies(mountinfo: str) -> dict[Path, str]:
     return found
 
 
+def group(cluster: str) -> str:
+    """Name of the cluster's folders.
+
+    Clusters of two data folders may share a name; sharing a folder, each kubelet would
+    end the other's pods.
+    """
+    where = hashlib.sha256(str(paths.cluster(cluster)).encode()).hexdigest()
+    return f"labfactory-{cluster}-{where[:6]}"
+
+
 def folders(cluster: str) -> list[Path]:
     """The cluster's folder in every hierarchy of this machine."""
     mounts = hierarchies(Path("/proc/self/mountinfo").read_text())
-    return [mount / f"labfactory-{cluster}" for mount in mounts]
+    return [mount / group(cluster) for mount in mounts]
 
 
 def create(cluster: str) -> list[Path]:

@@ -20,16 +20,22 @@ API_PORT = 6443
 
 
 def files(
-    name: str, addresses: Addresses, tools: Mapping[str, Path], pause: str
+    name: str,
+    addresses: Addresses,
+    tools: Mapping[str, Path],
+    *,
+    pause: str,
+    group: str,
 ) -> dict[str, str]:
     """Every settings file of the node: path under `node/` -> text.
 
-    `tools` maps tool names to executables, `pause` is the sandbox image.
+    `tools` maps tool names to executables, `pause` is the sandbox image, `group` the
+    control group that pods belong to.
     """
     rendered = {
         "containerd.toml": _containerd(tools, pause),
         "cni/10-labfactory.conflist": _json(_cni(addresses)),
-        "kubelet.json": _json(_kubelet(name, addresses)),
+        "kubelet.json": _json(_kubelet(group, addresses)),
         "proxy.json": _json(_proxy(name, addresses)),
         "resolv.conf": "",
     }
@@ -94,7 +100,7 @@ def _cni(addresses: Addresses) -> dict[str, Any]:
     }
 
 
-def _kubelet(name: str, addresses: Addresses) -> dict[str, Any]:
+def _kubelet(group: str, addresses: Addresses) -> dict[str, Any]:
     pki = INSIDE / "pki"
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -109,7 +115,7 @@ def _kubelet(name: str, addresses: Addresses) -> dict[str, Any]:
         "tlsCertFile": str(pki / "kubelet.crt"),
         "tlsPrivateKeyFile": str(pki / "kubelet.key"),
         "cgroupDriver": "cgroupfs",
-        "cgroupRoot": f"/labfactory-{name}",
+        "cgroupRoot": f"/{group}",
         "failCgroupV1": False,
         "failSwapOn": False,
         "clusterDNS": [str(addresses.dns)],
