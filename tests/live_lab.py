@@ -15,6 +15,7 @@ from kubernetes import client
 from labfactory import embedded, environment, labs, paths
 from labfactory.demo.story import Demo
 from labfactory.progress import Progress
+from labfactory.stack import Stack
 from stacks.schema import EmbeddedCluster
 
 LAB = "labtest"
@@ -39,6 +40,7 @@ def fresh_lab() -> Iterator[Demo]:
     try:
         embedded.down(LAB, purge=True, progress=progress)
         subprocess.run(["rm", "-rf", str(home / "pulumi")], check=True)
+        Stack(LAB).file.unlink(missing_ok=True)
         demo = Demo(LAB, progress)
         yield demo
         demo.stack.file.unlink(missing_ok=True)

@@ -1,7 +1,10 @@
+from pathlib import Path
 from typing import Any
 
-from labfactory.demo.story import difference
+from labfactory import paths
+from labfactory.demo.story import difference, outlived
 from labfactory.demo.training import job
+from stacks.load import read
 
 
 def test_only_the_services_with_new_pods_count_as_touched() -> None:
@@ -38,3 +41,19 @@ def test_training_gets_no_key_to_the_store() -> None:
     [container] = training()["containers"]
 
     assert not [e for e in container["env"] if "AWS" in e["name"]]
+
+
+def test_settings_whose_models_were_purged_are_not_applied_again(home: Path) -> None:
+    settings = read(paths.PROJECT / "stacks" / "Pulumi.example.yaml")
+    assert outlived(settings)
+
+    kubeconfig = paths.kubeconfig(settings.cluster.name)  # type: ignore[union-attr]
+    kubeconfig.parent.mkdir(parents=True)
+    kubeconfig.touch()
+    assert not outlived(settings)
+
+
+def test_settings_without_a_model_are_kept(home: Path) -> None:
+    settings = read(paths.PROJECT / "stacks" / "Pulumi.example.yaml")
+
+    assert not outlived(settings.model_copy(update={"releases": {}}))

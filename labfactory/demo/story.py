@@ -21,7 +21,7 @@ from labfactory.releases.edit import write_release
 from labfactory.releases.registry import Registry
 from labfactory.settings.new import new
 from labfactory.stack import Stack
-from stacks.schema import LabConfig
+from stacks.schema import EmbeddedCluster, LabConfig
 
 LAB = "demo"
 
@@ -48,9 +48,9 @@ class Demo:
         """Tell the story in the lab `lab`, which is made when it is not there."""
         self.stack = Stack(lab)
         self.progress = progress
-        if not paths.kubeconfig(lab).exists():
-            # Its data was purged, or never was: so are the models of old settings.
-            self.stack.file.unlink(missing_ok=True)
+        if self.stack.file.exists() and outlived(self.settings):
+            aside = self.stack.file.rename(f"{self.stack.file}.old")
+            progress.say(f"  its models were purged: old settings are in {aside.name}")
         if not self.stack.file.exists():
             new(lab, owner="demo", target="embedded")
         self.outputs = self.apply()
@@ -164,6 +164,16 @@ def run(lab: str = LAB, *, console: Console | None = None) -> None:
     console.print(summary(demo))
     console.print("A request that works:\n", highlight=False)
     print(curl(demo))
+
+
+def outlived(settings: LabConfig) -> bool:
+    """Whether the settings release models whose cluster was purged."""
+    cluster = settings.cluster
+    return (
+        isinstance(cluster, EmbeddedCluster)
+        and bool(settings.releases)
+        and not paths.kubeconfig(cluster.name).exists()
+    )
 
 
 def difference(before: dict[str, str], after: dict[str, str]) -> str:
