@@ -23,7 +23,6 @@ def run(*, fast: bool, arguments: Sequence[str]) -> int:
                 "sync",
                 "--frozen",
                 "--inexact",
-                "--compile-bytecode",
                 *groups,
             ],
             cwd=paths.PROJECT,
