@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
 
 from images import NAMES as IMAGES
@@ -57,8 +59,11 @@ def stand_up(name: str, *, progress: Progress | None = None) -> dict[str, Any]:
         for release, config in settings.releases.items()
         for variant in config.variants
     ]
-    progress.say(f"  pulumi up of stack {name!r}")
-    stack.up(watch=Arrivals(context(settings), settings.name, wanted).failure)
+    watch = Arrivals(context(settings), settings.name, wanted).failure
+    # At a terminal Pulumi draws its own clocks.
+    step = progress.step(f"pulumi up of stack {name!r}", estimate=20)
+    with nullcontext() if sys.stdout.isatty() else step:
+        stack.up(watch=watch)
     return stack.outputs()
 
 
