@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import runpy
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +28,8 @@ SECRETS = {
 }
 ADDRESS = "198.18.0.10"
 """What the mock cluster gives every Service and Gateway for an address."""
+LOOP = asyncio.new_event_loop()
+"""Pulumi's outputs live on it; one for all tests, as in a real program."""
 WORKLOADS = ("Deployment", "StatefulSet", "Job")
 
 
@@ -130,7 +133,6 @@ def deploy(program: Callable[[], object], *, stack: str = "test") -> Lab:
     lab = Lab()
     monitor = _Monitor(lab)
     runtime.set_root_resource(None)  # type: ignore[arg-type]
-    mocks.set_mocks(monitor.mocks, "labfactory", stack, preview=False, monitor=monitor)
 
     @mocks.test  # type: ignore[untyped-decorator]
     def run_and_drain() -> pulumi.Output[None]:
@@ -138,6 +140,9 @@ def deploy(program: Callable[[], object], *, stack: str = "test") -> Lab:
         exports: dict[str, Any] = getattr(runtime.get_root_resource(), "outputs", {})
         return pulumi.Output.all(**exports).apply(lab.exports.update)
 
+    # Another test's `asyncio.run` may have taken the thread's loop away.
+    asyncio.set_event_loop(LOOP)
+    mocks.set_mocks(monitor.mocks, "labfactory", stack, preview=False, monitor=monitor)
     run_and_drain()
     return lab
 
