@@ -106,7 +106,9 @@ def test_stop_and_start_brings_back_the_same_lab(lab: Demo) -> None:
     eventually("nothing is lost", lambda: nothing_is_lost(lab))
 
 
-def toggle(demo: Demo, version: int) -> None:
+def toggle(demo: Demo) -> None:
+    """Edit the settings to the version that is not served now."""
+    version = 1 if "v2" in demo.settings.releases[CLASSIFIER.model].variants else 2
     found = demo.registry.resolve(CLASSIFIER.model, str(version))
     set_variant(
         demo.stack.file,
@@ -141,7 +143,7 @@ def killed_up(demo: Demo, moment: int) -> bool:
 def test_a_pulumi_that_was_killed_never_needs_a_manual_edit(
     lab: Demo, moment: int
 ) -> None:
-    toggle(lab, 1 + moment % 2)
+    toggle(lab)
 
     assert killed_up(lab, moment)
     lab.outputs = lab.apply()
@@ -165,9 +167,7 @@ def test_an_interrupted_up_gives_its_lock_back_and_the_next_continues(
     lab: Demo,
 ) -> None:
     for seconds in (0.5, 2.0, 4.0, 6.0):
-        toggle(
-            lab, 1 if lab.settings.releases[CLASSIFIER.model].variants.get("v2") else 2
-        )
+        toggle(lab)
         process = run_lab("up", lab.stack.name)
         time.sleep(seconds)
         os.killpg(process.pid, signal.SIGINT)
