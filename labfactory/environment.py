@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shlex
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,6 +31,7 @@ def variables(given: Mapping[str, str] = os.environ) -> dict[str, str]:
     }
     if "PULUMI_HOME" not in given:
         found["PULUMI_HOME"] = str(pulumi_home())
+        _forgo_logs(pulumi_home() / "logs")
     if "PULUMI_BACKEND_URL" not in given:
         state = paths.data() / "pulumi"
         state.mkdir(parents=True, exist_ok=True)
@@ -81,6 +83,18 @@ def passphrase_file() -> Path:
     with os.fdopen(descriptor, "w") as file:
         file.write(secrets.token_urlsafe(32))
     return path
+
+
+def _forgo_logs(folder: Path) -> None:
+    """Put a file where Pulumi would keep its logs.
+
+    It writes every message of every run there, megabytes that take a third of the
+    run's time, and has no switch for it. `pulumi -v=9 --logtostderr` still logs.
+    """
+    if not folder.is_file():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.touch()
 
 
 def _kubeconfigs(given: str | None) -> str:

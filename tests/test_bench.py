@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from labfactory import bench
-from labfactory.bench import report
-from labfactory.bench.evaluate import PROJECT
+from labfactory.bench import program, report
 from labfactory.bench.figure import Aim, Figure
 from labfactory.bench.kubectl import name_of
 from labfactory.bench.load import Target, complete, put_under_load
@@ -22,7 +21,7 @@ from labfactory.bench.memory import proportional_kib
 from labfactory.bench.rendered import SIGNATURE, groups, in_the_open, ready_when
 from labfactory.bench.server import plain_pod
 from labfactory.errors import LabError
-from tests.harness import ROOT
+from tests.harness import example
 
 
 def figure(**changed: Any) -> Figure:
@@ -180,8 +179,14 @@ def test_objects_come_in_groups_that_wait_for_what_must_be_ready() -> None:
         ]
     )
 
-    kinds = [[each["kind"] for each in group] for group in found]
-    assert kinds == [["Secret", "Deployment", "Service"], ["Model"], ["Route"]]
+    kinds = [
+        tuple([each["kind"] for each in part] for part in group) for group in found
+    ]
+    assert kinds == [
+        ([], ["Secret", "Deployment", "Service"]),
+        (["Deployment"], ["Model"]),
+        (["Model"], ["Route"]),
+    ]
 
 
 def test_what_is_awaited_is_what_pulumi_awaits() -> None:
@@ -312,5 +317,17 @@ def test_the_plain_server_has_the_limits_and_the_model_of_the_lab_s_own() -> Non
     assert "labels" not in pod["metadata"]  # or it would answer for the release
 
 
-def test_the_program_that_is_evaluated_is_the_one_of_this_checkout() -> None:
-    assert PROJECT == ROOT
+def test_the_bare_loop_makes_the_resources_that_the_program_made(
+    tmp_path: Path,
+) -> None:
+    settings, resources = tmp_path / "settings.json", tmp_path / "resources.json"
+    settings.write_text(json.dumps(example(), default=str))
+
+    program._run("record", settings, resources)
+    program._run("loop", resources)
+
+    made = json.loads(resources.read_text())
+    assert {each["name"] for each in made} >= {"platform", "storage", "serving"}
+    assert any(each["type"].endswith(":Deployment") for each in made)
+    with pytest.raises(LabError, match="the program fails"):
+        program._run("loop", tmp_path / "nothing.json")

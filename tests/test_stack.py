@@ -181,3 +181,26 @@ def test_the_program_of_a_pulumi_that_was_killed_is_ended(home: Path) -> None:
         for process in (orphan, other):
             process.kill()
             process.wait()
+
+
+def test_pulumi_writes_no_log_of_every_message_into_a_home_of_ours(home: Path) -> None:
+    logs = environment.pulumi_home() / "logs"
+    logs.mkdir(parents=True)
+    (logs / "old.log").write_text("megabytes")
+
+    environment.variables({})
+    environment.variables({})
+
+    assert logs.is_file()
+
+
+def test_the_logs_of_a_pulumi_home_of_the_users_own_are_left_alone(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = home / "theirs"
+    (theirs / "logs").mkdir(parents=True)
+    monkeypatch.setenv("PULUMI_HOME", str(theirs))
+
+    environment.variables({"PULUMI_HOME": str(theirs)})
+
+    assert (theirs / "logs").is_dir()

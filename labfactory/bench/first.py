@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from labfactory.bench.figure import Aim, Figure
 from labfactory.bench.ground import NAME, Ground, first_answer
 from labfactory.bench.kubectl import Kubectl
 from labfactory.bench.release import MODEL, rows_of
-from labfactory.bench.rendered import Object, groups, state
+from labfactory.bench.rendered import Group, Object, groups, state
 from labfactory.releases.registry import ModelVersion
 from labfactory.settings.edit import set_variant
 
@@ -28,7 +29,7 @@ class Prepared:
     files: Files
     """The model's artifact."""
     rows: list[Any]
-    base: list[list[Object]]
+    base: list[Group]
     """The lab without releases, in groups."""
     release: list[Object]
 
@@ -65,16 +66,16 @@ def _prepare(ground: Ground) -> Prepared:
     demo = ground.lab()
     [variant] = demo.settings.releases[MODEL].variants.values()
     version = demo.registry.resolve(MODEL, str(variant.version))
-    found = groups(state(ground))
+    resources = state(ground)
     return Prepared(
         version,
         read(demo.outputs["tracking_url"], version.artifact),
         rows_of(demo, version.version),
-        [[o for o in group if o["kind"] not in OF_A_RELEASE] for group in found],
+        groups(each for each in resources if kind_of(each) not in OF_A_RELEASE),
         [
             each
-            for group in found
-            for each in group
+            for group in groups(resources)
+            for each in group.objects
             if each["kind"] == "ServingRuntime"
             or (
                 each["kind"] in OF_A_RELEASE
@@ -82,6 +83,11 @@ def _prepare(ground: Ground) -> Prepared:
             )
         ],
     )
+
+
+def kind_of(resource: Mapping[str, Any]) -> str:
+    """The kind of object that a resource is."""
+    return str(resource["type"]).rpartition(":")[2]
 
 
 def _by_pulumi(ground: Ground, prepared: Prepared) -> float:
@@ -111,8 +117,9 @@ def _by_kubectl(ground: Ground, prepared: Prepared) -> float:
     started = time.perf_counter()
     with ground.progress.step("kubectl apply of the same objects"):
         for group in prepared.base:
-            kubectl.apply(group)
-            kubectl.wait(group)
+            kubectl.wait(group.needs)
+            kubectl.apply(group.objects)
+        kubectl.wait([each for group in prepared.base for each in group.objects])
     base = time.perf_counter() - started
     gateway = _copy(ground, prepared)
     started = time.perf_counter()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from labfactory.bench.ground import NAME, Ground
 
@@ -15,9 +15,17 @@ WAIT_FOR = "pulumi.com/waitFor"
 Object = dict[str, Any]
 
 
+class Group(NamedTuple):
+    """Objects that can be made at the same time."""
+
+    needs: list[Object]
+    """Those of earlier groups that must be ready before."""
+    objects: list[Object]
+
+
 def declared(ground: Ground) -> list[Object]:
     """Every Kubernetes object of the lab, with its secrets, as it was declared."""
-    return [each for group in groups(state(ground)) for each in group]
+    return [each for group in groups(state(ground)) for each in group.objects]
 
 
 def state(ground: Ground) -> list[Mapping[str, Any]]:
@@ -27,26 +35,32 @@ def state(ground: Ground) -> list[Mapping[str, Any]]:
     return resources
 
 
-def groups(resources: Iterable[Mapping[str, Any]]) -> list[list[Object]]:
-    """The Kubernetes objects in order; a group needs that those before are ready."""
-    found: list[list[Object]] = []
+def groups(resources: Iterable[Mapping[str, Any]]) -> list[Group]:
+    """The Kubernetes objects in order, the ones that wait least first."""
+    found: dict[int, Group] = {}
     place: dict[str, int] = {}
     objects: dict[str, Object] = {}
     # In the state a resource comes after everything that it depends on.
     for resource in resources:
-        urn = resource["urn"]
-        needs = [urn for urn in resource.get("dependencies", []) if urn in objects]
-        place[urn] = max(
-            (place[need] + (ready_when(objects[need]) is not None) for need in needs),
-            default=0,
-        )
         if not is_object(resource):
             continue
+        urn = resource["urn"]
+        needs = [urn for urn in resource.get("dependencies", []) if urn in objects]
+        place[urn] = max([place[n] + delay(objects[n]) for n in needs], default=0)
         objects[urn] = in_the_open(resource["inputs"])
-        while len(found) <= place[urn]:
-            found.append([])
-        found[place[urn]].append(objects[urn])
-    return found
+        group = found.setdefault(place[urn], Group([], []))
+        group.objects.append(objects[urn])
+        for need in (objects[need] for need in needs):
+            if ready_when(need) and need not in group.needs:
+                group.needs.append(need)
+    return [found[number] for number in sorted(found)]
+
+
+def delay(made: Object) -> int:
+    """How late an object is ready: at once, soon, or after its pods have started."""
+    if ready_when(made) is None:
+        return 0
+    return 1 if made["kind"] == "CustomResourceDefinition" else 10
 
 
 def is_object(resource: Mapping[str, Any]) -> bool:
