@@ -259,6 +259,8 @@ def test_the_demo_tells_its_whole_story_and_a_second_time_does_nothing_twice(
     run(lab.stack.name)
     assert lab.outputs["tracking_url"] in capfd.readouterr().out
 
+    lab.outputs = lab.stack.outputs()
+
     before = lab.services()
     run(lab.stack.name)
     shown = capfd.readouterr()

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from kubernetes import client
 
-from labfactory import embedded, environment, paths
+from labfactory import embedded, environment, labs, paths
 from labfactory.demo.story import CLASSIFIER, EXAMPLES, REGRESSOR, Demo
 from labfactory.errors import LabError
 from labfactory.settings.edit import set_variant
@@ -227,7 +228,8 @@ def test_a_full_object_store_says_so_and_goes_on_when_there_is_room(
     # A small file system over the store's folder stands for a volume that is full.
     [volume] = (paths.cluster(cluster(lab)) / "volumes").glob("*_minio*")
     supervisor = psutil.Process(embedded.processes(cluster(lab))["supervisor"])
-    inside = ["nsenter", f"--target={supervisor.pid}", "--mount"]
+    apps = client.AppsV1Api(environment.kubernetes(labs.context(lab.settings)))
+    inside = ["nsenter", f"--target={supervisor.pid}", "--mount", "--pid"]
     where = f"/run/labfactory/volumes/{volume.name}"
     store = core(lab).read_namespaced_secret("storage-tracking", lab.settings.name)
     from base64 import b64decode
@@ -249,36 +251,37 @@ def test_a_full_object_store_says_so_and_goes_on_when_there_is_room(
                 Bucket="mlflow", Key=f"big-{part}", Body=os.urandom(8 * 2**20)
             )
 
-    def restart_store() -> None:
-        [pod] = [p for p in pods(lab) if p.metadata.name.startswith("minio")]
-        core(lab).delete_namespaced_pod(
-            pod.metadata.name, lab.settings.name, grace_period_seconds=0
+    def scale_store(replicas: int) -> None:
+        apps.patch_namespaced_stateful_set_scale(
+            "minio", lab.settings.name, {"spec": {"replicas": replicas}}
         )
-        eventually(
-            "the store is back",
-            lambda: any(
-                p.metadata.name.startswith("minio")
-                and p.metadata.uid != pod.metadata.uid
-                and ready(p)
-                for p in pods(lab)
-            ),
-            within=120,
-        )
+
+        def done() -> bool:
+            own = [
+                p
+                for p in core(lab).list_namespaced_pod(lab.settings.name).items
+                if p.metadata.name == "minio-0"
+            ]
+            return len(own) == replicas and all(ready(pod) for pod in own)
+
+        eventually(f"{replicas} stores", done, within=120)
 
     small = (
         f"cp -a {where} /run/store && mount -t tmpfs -o size=64m,mode=777 full {where}"
         f" && cp -a /run/store/. {where}/"
     )
+    scale_store(0)
     subprocess.run([*inside, "sh", "-c", small], check=True)
     try:
-        restart_store()
-        with pytest.raises(ClientError, match="XMinioStorageFull"):
+        scale_store(1)
+        with pytest.raises(ClientError, match=r"XMinioStorageFull|no space left"):
             fill()
         assert nothing_is_lost(lab)  # reading goes on
     finally:
-        subprocess.run([*inside, "umount", "--lazy", where], check=True)
-        restart_store()
-    assert nothing_is_lost(lab)
+        scale_store(0)
+        subprocess.run([*inside, "umount", where], check=True)
+        scale_store(1)
+    assert eventually("nothing is lost", lambda: nothing_is_lost(lab))
     s3().put_object(Bucket="mlflow", Key="small", Body=b"room again")  # type: ignore[attr-defined]
 
 
