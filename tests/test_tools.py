@@ -327,7 +327,7 @@ def test_files_of_modules_are_put_beside_sources_and_executables(kit: Kit) -> No
         seconds=1,
         needs=(FromModule(module="example.com/m", path="schema.json"),),
         beside=(FromModule(module="example.com/m", path="helper", group=GROUP),),
-        wrapper='--environment "${LABFACTORY_VENV:-$PWD/.venv}"',
+        wrapper='exec "$real" --environment "${LABFACTORY_VENV:-$PWD/.venv}" "$@"',
     )
     kit.script(
         "go", GO.replace('echo tool >"$out"', 'ls schema.json && cp /bin/echo "$out"')

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 
 from labfactory import paths
@@ -87,8 +86,11 @@ def install_plugin(pulumi_home: Path) -> None:
     if all(store.stored(TOOLS[name]) for name in BY_HAND[:2]):
         # Beside the CLI, as in the official archive: one on PATH makes it warn.
         host = path("pulumi-language-python")
-        with suppress(FileExistsError):
-            (path("pulumi").parent / host.name).symlink_to(host)
+        beside = path("pulumi").parent / host.name
+        if beside.resolve() != host.resolve():
+            fresh = beside.with_name(f"{host.name}.{os.getpid()}")
+            fresh.symlink_to(host)
+            fresh.replace(beside)
     if (plugin_folder(pulumi_home) / "pulumi-resource-kubernetes").exists():
         return
     host = path("pulumi-language-python").parent

@@ -145,8 +145,8 @@ def _install(build: GoBuild, name: str, built: Path, folder: Path) -> None:
     wrapper = folder / name
     wrapper.write_text(
         "#!/bin/sh\n"
-        'here=$(dirname "$(readlink -f "$0")")\n'
-        f'exec "$here/{name}-real" {build.wrapper} "$@"\n'
+        f'real=$(dirname "$(readlink -f "$0")")/{name}-real\n'
+        f"{build.wrapper}\n"
     )
     wrapper.chmod(0o755)
 

@@ -245,7 +245,9 @@ BUILDS: tuple[GoBuild, ...] = (
             ),
         ),
         # That host does not understand how today's CLI passes the virtual environment.
-        wrapper='--virtualenv "${LABFACTORY_VENV:-$PWD/.venv}"',
+        # And Ctrl-C is for the CLI: it cancels in order, and ends its program itself.
+        wrapper="trap '' INT\n"
+        'exec "$real" --virtualenv "${LABFACTORY_VENV:-$PWD/.venv}" "$@"',
         seconds=19,
     ),
     GoBuild(

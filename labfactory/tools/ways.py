@@ -91,7 +91,8 @@ class GoBuild:
 
     `packages` maps tools to packages; in a build of several, Go names each executable
     like its package. `needs` are put beside the sources, `beside` next to the
-    executable. `seconds` is how long it takes on two cores with an empty cache.
+    executable; `wrapper` is shell that runs it as `$real`. `seconds` is how long it
+    takes on two cores with an empty cache.
     """
 
     title: str
