@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pulumi
@@ -44,6 +45,35 @@ class Manifest(pulumi.CustomResource):
     def name(self) -> pulumi.Output[str]:
         """The object's name; whatever uses it waits for the object."""
         return self.metadata.apply(lambda metadata: str(metadata["name"]))
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Declares the objects of one component in one namespace."""
+
+    component: pulumi.ComponentResource
+    name: str
+    namespace: pulumi.Input[str]
+
+    def add(
+        self,
+        role: str,
+        manifest: Mapping[str, Any],
+        *,
+        after: Sequence[pulumi.Resource] = (),
+        patience: pulumi.CustomTimeouts | None = None,
+    ) -> Manifest:
+        """Declare `manifest` as `NAME-ROLE`, once everything in `after` is there."""
+        return Manifest(
+            f"{self.name}-{role}",
+            manifest,
+            namespace=self.namespace,
+            opts=pulumi.ResourceOptions(
+                parent=self.component,
+                depends_on=list(after),
+                custom_timeouts=patience,
+            ),
+        )
 
 
 def type_token(manifest: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pulumi
 
 import model_templates
-from components.manifest import Manifest
+from components.manifest import Manifest, Parts
 from components.platform import Gateway
 from components.storage import S3Access
 from stacks.schema import ReleaseConfig
@@ -44,8 +44,7 @@ class Serving(pulumi.ComponentResource):
         `image` runs the models; the first one needs what is in `ready`, and a store.
         """
         super().__init__("labfactory:components:Serving", name, {}, opts)
-        self._name = name
-        self._namespace = namespace
+        self._add = Parts(self, name, namespace).add
         account = self._add("account", service_account(store.secret))
         runtimes = self._runtimes(config.values(), image, [account, *ready])
         for release, settings in config.items():
@@ -99,23 +98,6 @@ class Serving(pulumi.ComponentResource):
                 self._add(role, service, after=[runtime[1]], patience=PATIENCE)
             )
         return found
-
-    def _add(
-        self,
-        role: str,
-        manifest: Mapping[str, Any],
-        *,
-        after: Sequence[pulumi.Resource] = (),
-        patience: pulumi.CustomTimeouts | None = None,
-    ) -> Manifest:
-        return Manifest(
-            f"{self._name}-{role}",
-            manifest,
-            namespace=self._namespace,
-            opts=pulumi.ResourceOptions(
-                parent=self, depends_on=list(after), custom_timeouts=patience
-            ),
-        )
 
 
 def model_buckets(releases: Mapping[str, ReleaseConfig]) -> set[str]:

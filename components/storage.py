@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import pulumi
 
 from components import credentials, minio
-from components.manifest import Manifest
+from components.manifest import Parts
 from components.provisioning import job, reading, writing
 from stacks.schema import MinioStorage, S3Storage
 
@@ -66,8 +66,7 @@ class Storage(pulumi.ComponentResource):
         to the buckets in `writes`, model servers read those in `reads`.
         """
         super().__init__("labfactory:components:Storage", name, {}, opts)
-        self._name = name
-        self._namespace = namespace
+        self._add = Parts(self, name, namespace).add
         plan: dict[str, Any] = {
             "consumers": {"tracking": sorted(writes), "serving": sorted(reads)}
         }
@@ -130,20 +129,6 @@ class Storage(pulumi.ComponentResource):
             region,
             self._add(consumer, secret).name,
             pulumi.Output.unsecret(fingerprint),
-        )
-
-    def _add(
-        self,
-        role: str,
-        manifest: Mapping[str, Any],
-        *,
-        after: Sequence[pulumi.Resource] = (),
-    ) -> Manifest:
-        return Manifest(
-            f"{self._name}-{role}",
-            manifest,
-            namespace=self._namespace,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=list(after)),
         )
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pulumi
 
 from components import credentials, postgres
-from components.manifest import Manifest
+from components.manifest import Manifest, Parts
 from components.pods import (
     LAB_USER,
     SCRATCH,
@@ -47,8 +47,7 @@ class Tracking(pulumi.ComponentResource):
     ) -> None:
         """Declare the server, with its files in the store behind `artifacts`."""
         super().__init__("labfactory:components:Tracking", name, {}, opts)
-        self._name = name
-        self._namespace = namespace
+        self._add = Parts(self, name, namespace).add
         password = seed.apply(lambda s: credentials.password(s, "postgres"))
         fingerprint = pulumi.Output.unsecret(password.apply(credentials.fingerprint))
         database = self._database(config, image, storage_class, password, fingerprint)
@@ -91,20 +90,6 @@ class Tracking(pulumi.ComponentResource):
         volume = self._add("data", postgres.volume(config.capacity, storage_class))
         server = postgres.server(image("postgres"), volume.name, fingerprint)
         return self._add("database", server, after=needs)
-
-    def _add(
-        self,
-        role: str,
-        manifest: Mapping[str, Any],
-        *,
-        after: Sequence[pulumi.Resource] = (),
-    ) -> Manifest:
-        return Manifest(
-            f"{self._name}-{role}",
-            manifest,
-            namespace=self._namespace,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=list(after)),
-        )
 
 
 def hosts(namespace: str, address: str) -> list[str]:
