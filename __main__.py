@@ -6,7 +6,7 @@ from components.cluster import Cluster, needed_images
 from components.labels import label_everything, of_lab
 from components.platform import Platform
 from components.serving import Serving, model_buckets
-from components.storage import Storage
+from components.storage import Storage, grants
 from components.tracking import Tracking
 from stacks.load import load
 
@@ -32,8 +32,12 @@ storage = Storage(
     image=cluster.image,
     storage_class=cluster.storage_class,
     secret=secret,
-    writes={lab.tracking.bucket},
-    reads={lab.tracking.bucket, *model_buckets(lab.releases)},
+    grants=grants(
+        lab.tracking.bucket,
+        model_buckets(lab.releases),
+        lab.predictions.bucket if lab.predictions else None,
+        lab.storage.buckets,
+    ),
     opts=on_cluster,
 )
 tracking = Tracking(
@@ -43,16 +47,18 @@ tracking = Tracking(
     image=cluster.image,
     storage_class=cluster.storage_class,
     seed=secret("seed"),
-    artifacts=storage.tracking,
+    artifacts=storage.access["tracking"],
     opts=on_cluster,
 )
 serving = Serving(
     "serving",
     lab.releases,
     lab=lab.name,
+    owner=lab.owner,
     namespace=cluster.namespace,
     image=cluster.image("lab"),
-    store=storage.serving,
+    store=storage.access,
+    secret=secret,
     gateway=platform.gateway,
     ready=[*platform.models_ready, *storage.ready],
     opts=on_cluster,

@@ -34,11 +34,8 @@ def labelled(
     found = {**props, "metadata": _with_labels(props.get("metadata"), labels)}
     annotations = found["metadata"].get("annotations") or {}
     found["metadata"]["annotations"] = {**FIELD_MANAGER, **annotations}
-    spec = props.get("spec")
-    if isinstance(spec, Mapping) and "template" in spec:
-        template = spec["template"]
-        pods = {**template, "metadata": _with_labels(template.get("metadata"), labels)}
-        found["spec"] = {**spec, "template": pods}
+    if isinstance(props.get("spec"), Mapping):
+        found["spec"] = _with_labelled_pods(props["spec"], labels)
     return found
 
 
@@ -54,6 +51,21 @@ def label_everything(labels: Mapping[str, str]) -> None:
     # The older of Pulumi's two ways: it runs in this process. The newer one asks for
     # a server of its own, and for a call to it at every resource.
     pulumi.runtime.register_stack_transformation(transformation)
+
+
+def _with_labelled_pods(
+    spec: Mapping[str, Any], labels: Mapping[str, str]
+) -> dict[str, Any]:
+    """The spec of a workload, or of a CronJob, with labels on what it makes."""
+    found = dict(spec)
+    for below in ("template", "jobTemplate"):
+        if below in spec:
+            made = {**spec[below]}
+            made["metadata"] = _with_labels(made.get("metadata"), labels)
+            if below == "jobTemplate":
+                made["spec"] = _with_labelled_pods(made["spec"], labels)
+            found[below] = made
+    return found
 
 
 def _with_labels(

@@ -5,42 +5,60 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pulumi
 
 from components.pods import LAB_USER, SCRATCH, env, pod, resources, scratch
 
+ON_BUCKETS = ("s3:GetBucketLocation", "s3:ListBucket")
 KEYS = "/run/secrets/storage"
 """Folder in which the job finds one folder of keys per Secret."""
 
 
-def reading(buckets: Collection[str]) -> dict[str, Any]:
-    """A policy that allows to read `buckets`, and nothing else."""
-    return _policy(buckets, ["s3:GetObject"])
+class Grant(NamedTuple):
+    """The buckets that a consumer may use."""
+
+    reads: frozenset[str] = frozenset()
+    writes: frozenset[str] = frozenset()
+    """Read and written."""
+    adds: frozenset[str] = frozenset()
+    """Written and not read: what others have written is not its business."""
+
+    def buckets(self) -> list[str]:
+        """Every bucket that it may list."""
+        return sorted(self.reads | self.writes | self.adds)
 
 
-def writing(buckets: Collection[str]) -> dict[str, Any]:
-    """A policy that allows to read and write `buckets`.
+def policy(grant: Grant) -> dict[str, Any]:
+    """The policy that allows what `grant` says, and nothing else.
 
-    Not to delete versions: what is overwritten or deleted can be brought back.
+    Whoever writes cannot delete versions: what is overwritten or deleted can be
+    brought back.
     """
-    policy = _policy(
-        buckets,
-        [
-            "s3:AbortMultipartUpload",
-            "s3:DeleteObject",
-            "s3:GetObject",
-            "s3:ListMultipartUploadParts",
-            "s3:PutObject",
-        ],
-    )
-    # Said outright: to MinIO, who may delete an object may delete its versions.
-    objects = policy["Statement"][1]["Resource"]
-    policy["Statement"].append(
-        {"Effect": "Deny", "Action": ["s3:DeleteObjectVersion"], "Resource": objects}
-    )
-    return policy
+    uploads = ["s3:AbortMultipartUpload", "s3:PutObject"]
+    statements = [
+        _allow(ON_BUCKETS, grant.buckets(), objects=False),
+        _allow(["s3:GetObject"], grant.reads),
+        _allow(
+            [
+                *uploads,
+                "s3:DeleteObject",
+                "s3:GetObject",
+                "s3:ListMultipartUploadParts",
+            ],
+            grant.writes,
+        ),
+        _allow(uploads, grant.adds),
+    ]
+    if grant.writes:
+        # Said outright: to MinIO, who may delete an object may delete its versions.
+        forbidden = _allow(["s3:DeleteObjectVersion"], grant.writes)
+        statements.append({**forbidden, "Effect": "Deny"})
+    return {
+        "Version": "2012-10-17",
+        "Statement": [each for each in statements if each["Resource"]],
+    }
 
 
 def job(
@@ -96,19 +114,14 @@ def job(
     }
 
 
-def _policy(buckets: Collection[str], actions: Collection[str]) -> dict[str, Any]:
-    names = [f"arn:aws:s3:::{bucket}" for bucket in sorted(buckets)]
-    on_buckets = ["s3:GetBucketLocation", "s3:ListBucket"]
+def _allow(
+    actions: Sequence[str], buckets: Collection[str], *, objects: bool = True
+) -> dict[str, Any]:
+    inside = "/*" if objects else ""
     return {
-        "Version": "2012-10-17",
-        "Statement": [
-            {"Effect": "Allow", "Action": on_buckets, "Resource": names},
-            {
-                "Effect": "Allow",
-                "Action": list(actions),
-                "Resource": [f"{name}/*" for name in names],
-            },
-        ],
+        "Effect": "Allow",
+        "Action": list(actions),
+        "Resource": [f"arn:aws:s3:::{bucket}{inside}" for bucket in sorted(buckets)],
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,7 +12,7 @@ import model_templates
 from components.manifest import Manifest, Parts
 from components.platform import Gateway
 from components.storage import S3Access
-from stacks.schema import ReleaseConfig
+from stacks.schema import EXTERNAL_KEY, ReleaseConfig, VariantConfig
 
 ACCOUNT = "models"
 """ServiceAccount of the predictors; its Secret opens the store to them."""
@@ -32,23 +32,30 @@ class Serving(pulumi.ComponentResource):
         config: Mapping[str, ReleaseConfig],
         *,
         lab: str,
+        owner: str,
         namespace: pulumi.Input[str],
         image: str,
-        store: S3Access,
+        store: Mapping[str, S3Access],
+        secret: Callable[[str], pulumi.Output[str]],
         gateway: Gateway,
         ready: Sequence[pulumi.Resource],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """Declare the releases of the lab `lab`.
+        """Declare the releases of the lab `lab` of the team `owner`.
 
-        `image` runs the models; the first one needs what is in `ready`, and a store.
+        `image` runs the models; the first one needs what is in `ready`, and a `store`
+        of artifacts (`serving`), of predictions and for `batch` where the lab keeps
+        any. `secret` answers with the keys of external endpoints.
         """
         super().__init__("labfactory:components:Serving", name, {}, opts)
         self._add = Parts(self, name, namespace).add
-        account = self._add("account", service_account(store.secret))
-        runtimes = self._runtimes(config.values(), image, [account, *ready])
+        account = self._add("account", service_account(store["serving"].secret))
+        needed = [account, *ready, *self._keys(config.values(), secret)]
+        self._runtimes = self._declare_runtimes(
+            config.values(), image, "predictions" in store, needed
+        )
         for release, settings in config.items():
-            services = self._services(release, settings, runtimes[settings.template])
+            services = self._services(release, settings)
             route = model_templates.http_route(
                 release,
                 settings,
@@ -58,46 +65,88 @@ class Serving(pulumi.ComponentResource):
             # A variant gets requests once it can answer them; one that is taken out
             # of the settings is deleted last, when it gets none any more.
             self._add(f"route-{release}", route, after=[*services, *gateway.ready])
+            if settings.batch:
+                batch = model_templates.batch_cron_job(
+                    release, settings, image=image, owner=owner
+                )
+                self._add(f"batch-{release}", batch, after=needed)
         self.hosts = {release: model_templates.host(release, lab) for release in config}
         self.register_outputs({"hosts": self.hosts})
 
-    def _runtimes(
+    def _keys(
+        self,
+        releases: Collection[ReleaseConfig],
+        secret: Callable[[str], pulumi.Output[str]],
+    ) -> list[Manifest]:
+        """Declare a Secret for each key of an external endpoint."""
+        keys = {
+            variant.external.key
+            for release in releases
+            for variant in release.variants.values()
+            if variant.external and variant.external.key
+        }
+        return [
+            self._add(
+                f"external-{key}", external_secret(key, secret(f"{EXTERNAL_KEY}{key}"))
+            )
+            for key in sorted(keys)
+        ]
+
+    def _declare_runtimes(
         self,
         releases: Collection[ReleaseConfig],
         image: str,
+        logs: bool,
         after: Sequence[pulumi.Resource],
     ) -> dict[str, tuple[str, Manifest]]:
         """Declare a runtime for each template in use; return names and objects."""
         found = {}
-        for template in sorted({release.template for release in releases}):
+        used = {
+            template_of(release, variant)
+            for release in releases
+            for variant in release.variants.values()
+        }
+        for template in sorted(used):
             runtime = model_templates.serving_runtime(
-                model_templates.load(template), image=image
+                model_templates.load(template), image=image, logs=logs
             )
             name = runtime["metadata"]["name"]
             found[template] = name, self._add(f"runtime-{name}", runtime, after=after)
         return found
 
-    def _services(
-        self, release: str, settings: ReleaseConfig, runtime: tuple[str, Manifest]
-    ) -> list[Manifest]:
+    def _services(self, release: str, settings: ReleaseConfig) -> list[Manifest]:
         """Declare a service for each variant of a release."""
-        template = model_templates.load(settings.template)
         found = []
         for variant, config in settings.variants.items():
+            template = template_of(settings, config)
+            runtime, declared = self._runtimes[template]
             service = model_templates.inference_service(
                 release,
                 settings,
                 variant,
                 config,
-                template,
-                runtime=runtime[0],
+                model_templates.load(template),
+                runtime=runtime,
                 service_account=ACCOUNT,
             )
             role = f"service-{release}-{variant}"
-            found.append(
-                self._add(role, service, after=[runtime[1]], patience=PATIENCE)
-            )
+            found.append(self._add(role, service, after=[declared], patience=PATIENCE))
         return found
+
+
+def template_of(release: ReleaseConfig, variant: VariantConfig) -> str:
+    """The template that serves a variant."""
+    return model_templates.EXTERNAL if variant.external else release.template
+
+
+def external_secret(key: str, value: pulumi.Output[str]) -> dict[str, Any]:
+    """The Secret with the key of an external endpoint."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": model_templates.external_secret(key)},
+        "stringData": {"key": value},
+    }
 
 
 def model_buckets(releases: Mapping[str, ReleaseConfig]) -> set[str]:
@@ -106,6 +155,7 @@ def model_buckets(releases: Mapping[str, ReleaseConfig]) -> set[str]:
         urlsplit(variant.artifact).netloc
         for release in releases.values()
         for variant in release.variants.values()
+        if variant.artifact
     }
 
 

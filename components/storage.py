@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -10,10 +10,11 @@ import pulumi
 
 from components import credentials, minio
 from components.manifest import Parts
-from components.provisioning import job, reading, writing
+from components.provisioning import Grant, job, policy
 from stacks.schema import MinioStorage, S3Storage
 
-CONSUMERS = ("tracking", "serving")
+PREDICTING = ("predictions", "batch")
+"""Consumers that write predictions: model servers, and workers over files."""
 
 
 class Keys(NamedTuple):
@@ -29,7 +30,7 @@ class S3Access(NamedTuple):
     endpoint: str
     region: str
     secret: pulumi.Output[str]
-    """Name of a Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."""
+    """Name of the Secret with the keys."""
     fingerprint: pulumi.Output[str]
     """Changes when the keys do."""
 
@@ -37,10 +38,8 @@ class S3Access(NamedTuple):
 class Storage(pulumi.ComponentResource):
     """A store with its buckets, and keys of its own for each consumer."""
 
-    tracking: S3Access
-    """May read and write the tracking server's bucket."""
-    serving: S3Access
-    """May read the buckets that hold models."""
+    access: Mapping[str, S3Access]
+    """How each consumer gets in."""
     url: pulumi.Output[str]
     """Where the store answers from outside of the lab's namespace."""
     ready: Sequence[pulumi.Resource]
@@ -55,20 +54,22 @@ class Storage(pulumi.ComponentResource):
         image: Callable[[str], str],
         storage_class: str | None,
         secret: Callable[[str], pulumi.Output[str]],
-        writes: Collection[str],
-        reads: Collection[str],
+        grants: Mapping[str, Grant],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """Declare the store.
 
         `secret` answers with one of the stack's secrets: the `seed` for MinIO, each
-        consumer's keys for a store that exists already. The tracking server writes
-        to the buckets in `writes`, model servers read those in `reads`.
+        consumer's keys for a store that exists already.
         """
         super().__init__("labfactory:components:Storage", name, {}, opts)
         self._add = Parts(self, name, namespace).add
         plan: dict[str, Any] = {
-            "consumers": {"tracking": sorted(writes), "serving": sorted(reads)}
+            "consumers": {each: grant.buckets() for each, grant in grants.items()},
+            "writers": {
+                each: sorted(grant.writes | grant.adds)
+                for each, grant in grants.items()
+            },
         }
         secrets: dict[str, pulumi.Output[str]] = {}
         self.ready = []
@@ -78,21 +79,22 @@ class Storage(pulumi.ComponentResource):
                 "endpoint": minio.ENDPOINT,
                 "region": minio.REGION,
                 "buckets": list(config.buckets),
-                "policies": {"tracking": writing(writes), "serving": reading(reads)},
+                "policies": {each: policy(grant) for each, grant in grants.items()},
             }
-            keys = {each: derived(each, seed) for each in CONSUMERS}
+            keys = {each: derived(each, seed) for each in grants}
             secrets["root"] = self._minio(config, image("minio"), storage_class, seed)
         else:
             plan |= {"endpoint": config.endpoint, "region": config.region}
-            keys = {each: given(each, secret) for each in CONSUMERS}
+            keys = {each: given(each, secret) for each in grants}
             self.url = pulumi.Output.from_input(config.endpoint)
-        accesses = {
-            each: self._access(each, plan["endpoint"], plan["region"], keys[each])
-            for each in CONSUMERS
+        self.access = {
+            each: self._access(
+                plan["endpoint"], plan["region"], each, grant, keys[each]
+            )
+            for each, grant in grants.items()
         }
-        self.tracking, self.serving = accesses["tracking"], accesses["serving"]
-        secrets |= {each: access.secret for each, access in accesses.items()}
-        prints = [access.fingerprint for access in accesses.values()]
+        secrets |= {each: access.secret for each, access in self.access.items()}
+        prints = [access.fingerprint for access in self.access.values()]
         provisioning = self._add(
             "provisioning", job(plan, image("lab"), secrets, prints)
         )
@@ -120,9 +122,14 @@ class Storage(pulumi.ComponentResource):
         return root.name
 
     def _access(
-        self, consumer: str, endpoint: str, region: str, keys: pulumi.Output[Keys]
+        self,
+        endpoint: str,
+        region: str,
+        consumer: str,
+        grant: Grant,
+        keys: pulumi.Output[Keys],
     ) -> S3Access:
-        secret = consumer_secret(consumer, endpoint, region, keys)
+        secret = consumer_secret(consumer, endpoint, region, grant, keys)
         fingerprint = keys.apply(lambda found: credentials.fingerprint(*found))
         return S3Access(
             endpoint,
@@ -149,24 +156,59 @@ def given(
 
 
 def consumer_secret(
-    consumer: str, endpoint: str, region: str, keys: pulumi.Output[Keys]
+    consumer: str, endpoint: str, region: str, grant: Grant, keys: pulumi.Output[Keys]
 ) -> dict[str, Any]:
-    """The Secret `storage-CONSUMER`, with what KServe's webhook wants to know too."""
+    """The Secret `storage-CONSUMER`, in the words of whoever reads it.
+
+    KServe's webhook reads annotations and AWS's own names; a pod that writes
+    predictions may get those too, for its model, and takes others.
+    """
     address = urlsplit(endpoint)
+    key_id = keys.apply(lambda found: found.key_id)
+    secret = keys.apply(lambda found: found.secret)
+    if consumer in PREDICTING:
+        annotations = {}
+        [bucket] = grant.writes | grant.adds
+        data = {
+            "PREDICTIONS_BUCKET": bucket,
+            "PREDICTIONS_ENDPOINT": endpoint,
+            "PREDICTIONS_REGION": region,
+            "PREDICTIONS_KEY_ID": key_id,
+            "PREDICTIONS_SECRET": secret,
+        }
+    else:
+        annotations = {
+            "serving.kserve.io/s3-endpoint": address.netloc,
+            "serving.kserve.io/s3-usehttps": str(int(address.scheme == "https")),
+            "serving.kserve.io/s3-region": region,
+            "serving.kserve.io/s3-useanoncredential": "false",
+        }
+        data = {"AWS_ACCESS_KEY_ID": key_id, "AWS_SECRET_ACCESS_KEY": secret}
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {
-            "name": f"storage-{consumer}",
-            "annotations": {
-                "serving.kserve.io/s3-endpoint": address.netloc,
-                "serving.kserve.io/s3-usehttps": str(int(address.scheme == "https")),
-                "serving.kserve.io/s3-region": region,
-                "serving.kserve.io/s3-useanoncredential": "false",
-            },
-        },
-        "stringData": {
-            "AWS_ACCESS_KEY_ID": keys.apply(lambda found: found.key_id),
-            "AWS_SECRET_ACCESS_KEY": keys.apply(lambda found: found.secret),
-        },
+        "metadata": {"name": f"storage-{consumer}", "annotations": annotations},
+        "stringData": data,
     }
+
+
+def grants(
+    tracking: str,
+    models: Collection[str],
+    predictions: str | None,
+    buckets: Collection[str],
+) -> dict[str, Grant]:
+    """What each consumer may use: the names of buckets, by whose or what for.
+
+    Batch workers read data, which lies in `buckets`, but not what is `tracking`'s.
+    """
+    found = {
+        "tracking": Grant(writes=frozenset({tracking})),
+        "serving": Grant(reads=frozenset({tracking, *models})),
+    }
+    if predictions:
+        kept = frozenset({predictions})
+        data = frozenset(buckets) - {tracking} - kept
+        found["predictions"] = Grant(adds=kept)
+        found["batch"] = Grant(reads=data, writes=kept)
+    return found

@@ -66,10 +66,28 @@ def kubernetes(context: str) -> Any:
     try:
         return config.new_client_from_config(config_file=files, context=context)
     except ConfigException:
-        raise LabError(
-            f"context {context!r}: no kubeconfig has it (looked in {files}); "
-            f"`kubectl config get-contexts` lists what there is"
-        ) from None
+        raise LabError(_no_context(context, files)) from None
+
+
+def cluster(context: str, namespace: str) -> Any:
+    """A light client of the cluster `context`, for what has to be quick.
+
+    It takes a tenth of the time that the other one takes to import. Raises LabError
+    when no kubeconfig has that context.
+    """
+    from lightkube import Client, KubeConfig
+    from lightkube.core.exceptions import ConfigError
+
+    files = variables()["KUBECONFIG"]
+    for file in files.split(os.pathsep):
+        try:
+            found = KubeConfig.from_file(file)
+            if context in found.contexts:
+                config = found.get(context_name=context)
+                return Client(config, namespace, lazy=False, trust_env=False)
+        except ConfigError:
+            continue  # one that is not there, or cannot be read, has no context
+    raise LabError(_no_context(context, files))
 
 
 def passphrase_file() -> Path:
@@ -83,6 +101,13 @@ def passphrase_file() -> Path:
     with os.fdopen(descriptor, "w") as file:
         file.write(secrets.token_urlsafe(32))
     return path
+
+
+def _no_context(context: str, files: str) -> str:
+    return (
+        f"context {context!r}: no kubeconfig has it (looked in {files}); "
+        f"`kubectl config get-contexts` lists what there is"
+    )
 
 
 def _forgo_logs(folder: Path) -> None:

@@ -11,10 +11,10 @@ from images import NAMES as IMAGES
 from labfactory import embedded, environment, images, tools
 from labfactory.errors import LabError
 from labfactory.progress import Progress
+from labfactory.releases import rollback
 from labfactory.releases.arrival import Arrivals
 from labfactory.settings.new import new, new_seed
 from labfactory.stack import Stack
-from stacks.load import read
 from stacks.schema import EmbeddedCluster, LabConfig
 
 PULUMI = ("pulumi", "pulumi-language-python", "pulumi-resource-kubernetes")
@@ -54,6 +54,11 @@ def stand_up(name: str, *, progress: Progress | None = None) -> dict[str, Any]:
     settings = settings_of(stack)
     prepare(settings, progress)
     stack.ensure(new_seed)
+    half_done = rollback.finish(stack)
+    for verdict in half_done:
+        taken = ", ".join(verdict.rejected)
+        progress.say(f"  finishing a rollback of {verdict.release}: {taken} taken back")
+    settings = settings_of(stack)
     wanted = [
         f"{release}-{variant}"
         for release, config in settings.releases.items()
@@ -64,6 +69,7 @@ def stand_up(name: str, *, progress: Progress | None = None) -> dict[str, Any]:
     step = progress.step(f"pulumi up of stack {name!r}", estimate=20)
     with nullcontext() if sys.stdout.isatty() else step:
         stack.up(watch=watch)
+    rollback.close(stack, half_done)
     return stack.outputs()
 
 
@@ -99,12 +105,7 @@ def push_images(registry: str) -> None:
 
 def settings_of(stack: Stack) -> LabConfig:
     """The validated settings of a stack. Raises LabError when there is no such file."""
-    if not stack.file.exists():
-        raise LabError(
-            f"lab {stack.name!r}: there is no {stack.file.name} in stacks/; "
-            f"`lab new {stack.name}` writes one"
-        )
-    return read(stack.file)
+    return stack.settings
 
 
 def context(settings: LabConfig) -> str:

@@ -17,6 +17,8 @@ from filelock import FileLock, Timeout
 
 from labfactory import environment, paths
 from labfactory.errors import LabError
+from stacks.load import read
+from stacks.schema import EmbeddedCluster, LabConfig
 
 
 class Stack:
@@ -27,6 +29,24 @@ class Stack:
         self.name = name
         self.project = project
         self.file = project / "stacks" / f"Pulumi.{name}.yaml"
+
+    @property
+    def settings(self) -> LabConfig:
+        """The settings on disk now; raises LabError without a file, SettingsError."""
+        if not self.file.exists():
+            raise LabError(
+                f"lab {self.name!r}: there is no {self.file.name} in stacks/; "
+                f"`lab new {self.name}` writes one"
+            )
+        return read(self.file)
+
+    @property
+    def context(self) -> str:
+        """The kubeconfig context of the lab's cluster."""
+        cluster = self.settings.cluster
+        if isinstance(cluster, EmbeddedCluster):
+            return f"labfactory-{cluster.name}"
+        return cluster.context
 
     def ensure(self, seed: Callable[[], str]) -> None:
         """Select the stack; create it, with its secret seed, when it is new.
@@ -86,10 +106,18 @@ class Stack:
         outputs: dict[str, Any] = json.loads(shown)
         return outputs
 
+    def preview(self) -> dict[str, Any]:
+        """Run `pulumi preview`; return its JSON, with what stays as it is.
+
+        Raises LabError when it fails.
+        """
+        shown = self._must("preview", "--json", "--show-sames", "--stack", self.name)
+        found: dict[str, Any] = json.loads(shown)
+        return found
+
     def changes(self) -> dict[str, int]:
         """Run `pulumi preview`; return how many resources each operation touches."""
-        shown = self._must("preview", "--json", "--stack", self.name)
-        summary: dict[str, int] = json.loads(shown)["changeSummary"]
+        summary: dict[str, int] = self.preview()["changeSummary"]
         return {op: n for op, n in summary.items() if op != "same"}
 
     def recover(self) -> None:

@@ -6,15 +6,16 @@ InferenceService that names it; a release becomes one HTTPRoute.
 
 from __future__ import annotations
 
+from model_templates.batch import batch_cron_job, batch_job
 from model_templates.manifests import (
-    host,
-    http_route,
+    card_address,
+    external_secret,
     inference_service,
-    runtime_name,
-    service_name,
     serving_runtime,
 )
+from model_templates.routes import host, http_route, preview_path, service_name
 from model_templates.template import (
+    EXTERNAL,
     KServeTemplate,
     ServerTemplate,
     Template,
@@ -23,15 +24,20 @@ from model_templates.template import (
 )
 
 __all__ = [
+    "EXTERNAL",
     "KServeTemplate",
     "ServerTemplate",
     "Template",
+    "batch_cron_job",
+    "batch_job",
+    "card_address",
+    "external_secret",
     "host",
     "http_route",
     "inference_service",
     "load",
     "names",
-    "runtime_name",
+    "preview_path",
     "service_name",
     "serving_runtime",
 ]

@@ -11,57 +11,42 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from model_templates.template import KServeTemplate, ServerTemplate, Template, load
-from stacks.schema import ReleaseConfig, VariantConfig
+from model_templates.routes import RELEASE, service_name
+from model_templates.template import KServeTemplate, ServerTemplate, Template
+from stacks.schema import ExternalConfig, ReleaseConfig, VariantConfig
 
-RELEASE = "labfactory.io/release"
-"""Label of the InferenceService that becomes the model's name in URLs."""
 DIGEST = "labfactory.io/digest"
 """Annotation with the artifact's digest; the model server refuses any other."""
 VERSION = "labfactory.io/version"
+CARD = "labfactory.io/card"
+"""Annotation with the address of the model's card in the store."""
+PREDICTIONS = "storage-predictions"
+"""Secret with the store of the predictions, and keys that may write there."""
 PORT = 8080
 USER = 1000
-DOMAIN = "lab.internal"
 PRE_STOP = 5
 """Seconds in which a stopping pod still answers, until no proxy sends to it."""
 GRACE = 45
 """Seconds until a pod is killed: the pause before the stop, then 30 to finish."""
 
 
-def host(release_name: str, lab: str) -> str:
-    """Return the host name under which a release is called."""
-    return f"{release_name}.{lab}.{DOMAIN}"
-
-
-def service_name(release_name: str, variant_name: str) -> str:
-    """Return the name of a variant's InferenceService."""
-    return f"{release_name}-{variant_name}"
-
-
-def runtime_name(template: Template, image: str) -> str:
-    """Return the name of the template's ServingRuntime, made from its content.
+def serving_runtime(
+    template: Template, *, image: str, logs: bool = False
+) -> dict[str, Any]:
+    """Return the ServingRuntime of a template, named by its content.
 
     An edited template is another runtime: nothing that uses the old one restarts.
-    """
-    content = json.dumps(_runtime_spec(template, image), sort_keys=True).encode()
-    return f"lab-{template.format.name}-{hashlib.sha256(content).hexdigest()[:8]}"
-
-
-def serving_runtime(
-    template: Template, *, image: str, namespace: str | None = None
-) -> dict[str, Any]:
-    """Return the ServingRuntime of a template.
-
     `image` is the lab's own image; a template of one of KServe's servers has another.
+    With `logs`, the lab's own server can keep its answers in the store.
     """
-    metadata: dict[str, Any] = {"name": runtime_name(template, image)}
-    if namespace is not None:
-        metadata["namespace"] = namespace
+    spec = _runtime_spec(template, image, logs)
+    content = json.dumps(spec, sort_keys=True).encode()
+    name = f"lab-{template.format.name}-{hashlib.sha256(content).hexdigest()[:8]}"
     return {
         "apiVersion": "serving.kserve.io/v1alpha1",
         "kind": "ServingRuntime",
-        "metadata": metadata,
-        "spec": _runtime_spec(template, image),
+        "metadata": {"name": name},
+        "spec": spec,
     }
 
 
@@ -77,10 +62,22 @@ def inference_service(
 ) -> dict[str, Any]:
     """Return the InferenceService of one variant, which runs on `runtime`.
 
+    `template` is the release's, or the one of external endpoints for such a variant.
     Labels and annotations end on the pods: what changes without another model must
     not be among them, or it would restart the variant.
     """
     resources = release.resources
+    if variant.external:
+        identity: dict[str, str] = {}
+        model: dict[str, Any] = {"env": _forwarding(variant.external)}
+    else:
+        pinned = variant.pinned
+        identity = {
+            VERSION: str(pinned.version),
+            DIGEST: pinned.digest,
+            CARD: card_address(pinned.artifact),
+        }
+        model = {"storageUri": pinned.artifact}
     return {
         "apiVersion": "serving.kserve.io/v1beta1",
         "kind": "InferenceService",
@@ -91,8 +88,7 @@ def inference_service(
                 "serving.kserve.io/deploymentMode": "Standard",
                 # Without it KServe makes an autoscaler per variant that knows no load.
                 "serving.kserve.io/autoscalerClass": "none",
-                VERSION: str(variant.version),
-                DIGEST: variant.digest,
+                **identity,
                 "pulumi.com/waitFor": "condition=Ready",
             },
         },
@@ -124,7 +120,7 @@ def inference_service(
                     },
                     "runtime": runtime,
                     "protocolVersion": template.protocols[0],
-                    "storageUri": variant.artifact,
+                    **model,
                     "resources": {
                         "requests": canonical(resources.requests.model_dump()),
                         "limits": canonical(resources.limits.model_dump()),
@@ -133,6 +129,29 @@ def inference_service(
             }
         },
     }
+
+
+def card_address(artifact: str) -> str:
+    """Return where the card of the model in `artifact` is: beside its folder."""
+    return f"{artifact.rpartition('/')[0]}/card.html"
+
+
+def external_secret(key: str) -> str:
+    """Return the name of the Secret that holds the key `key` of an endpoint."""
+    return f"external-{key}"
+
+
+def _forwarding(endpoint: ExternalConfig) -> list[dict[str, Any]]:
+    settings = endpoint.model_dump(exclude={"key"})
+    found: list[dict[str, Any]] = [
+        {"name": "LAB_EXTERNAL", "value": json.dumps(settings, sort_keys=True)}
+    ]
+    if endpoint.key:
+        reference = {"name": external_secret(endpoint.key), "key": "key"}
+        found.append(
+            {"name": "LAB_EXTERNAL_KEY", "valueFrom": {"secretKeyRef": reference}}
+        )
+    return found
 
 
 def canonical(amounts: Mapping[str, str]) -> dict[str, str]:
@@ -153,55 +172,7 @@ def _shortest(amount: str) -> str:
     return f"{number}{unit}"
 
 
-def http_route(
-    release_name: str, release: ReleaseConfig, *, lab: str, gateway: str
-) -> dict[str, Any]:
-    """Return the route of a release; `gateway` is NAMESPACE/NAME."""
-    namespace, _, name = gateway.partition("/")
-    return {
-        "apiVersion": "gateway.networking.k8s.io/v1",
-        "kind": "HTTPRoute",
-        "metadata": {
-            "name": release_name,
-            "labels": {RELEASE: release_name},
-            # Weights may be patched while the lab runs; the next `pulumi up` must be
-            # able to write the same ones without a conflict.
-            "annotations": {"pulumi.com/patchForce": "true"},
-        },
-        "spec": {
-            "parentRefs": [
-                {
-                    "group": "gateway.networking.k8s.io",
-                    "kind": "Gateway",
-                    "namespace": namespace,
-                    "name": name,
-                }
-            ],
-            "hostnames": [host(release_name, lab)],
-            "rules": [
-                {
-                    "matches": [
-                        {"path": {"type": "PathPrefix", "value": path}}
-                        for path in load(release.template).paths
-                    ],
-                    "backendRefs": [
-                        {
-                            "group": "",
-                            "kind": "Service",
-                            "name": f"{service_name(release_name, variant)}-predictor",
-                            "port": 80,
-                            "weight": config.traffic,
-                        }
-                        for variant, config in release.variants.items()
-                    ],
-                    "timeouts": {"request": "60s"},
-                }
-            ],
-        },
-    }
-
-
-def _runtime_spec(template: Template, image: str) -> dict[str, Any]:
+def _runtime_spec(template: Template, image: str, logs: bool) -> dict[str, Any]:
     return {
         "annotations": {
             "prometheus.kserve.io/path": "/metrics",
@@ -213,23 +184,25 @@ def _runtime_spec(template: Template, image: str) -> dict[str, Any]:
             {**template.format.model_dump(), "autoSelect": False}
         ],
         "protocolVersions": list(template.protocols),
-        "containers": [_container(template, image)],
+        "containers": [_container(template, image, logs)],
         "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}],
     }
 
 
-def _container(template: Template, image: str) -> dict[str, Any]:
-    command: dict[str, Any] = {}
+def _container(template: Template, image: str, logs: bool) -> dict[str, Any]:
+    own: dict[str, Any] = {}
     match template:
         case ServerTemplate():
-            command = {"command": list(template.command)}
+            own = {"command": list(template.command)}
+            if logs:
+                own["envFrom"] = [{"secretRef": {"name": PREDICTIONS}}]
         case KServeTemplate():
             image = template.image
     return {
         "name": "kserve-container",
         "image": image,
         "imagePullPolicy": "IfNotPresent",
-        **command,
+        **own,
         "args": list(template.args),
         "env": [{"name": name, "value": text} for name, text in template.env.items()],
         "ports": [{"name": "http1", "containerPort": PORT, "protocol": "TCP"}],

@@ -11,6 +11,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 FOLDER = Path(__file__).parent
+EXTERNAL = "external"
+"""Template of the variants that are somebody else's endpoints; no release's own."""
 UrlPath = Annotated[str, Field(pattern=r"^/")]
 
 
@@ -70,15 +72,19 @@ _ANY: TypeAdapter[Template] = TypeAdapter(
 
 
 def names() -> list[str]:
-    """Return the names of all templates."""
+    """Return the names of the templates that a release may choose."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
 @cache
 def load(name: str) -> Template:
     """Return one template; LookupError says which ones exist."""
-    if name not in names():
+    if name == EXTERNAL:
+        file = FOLDER / "server" / "external.yaml"
+    elif name in names():
+        file = FOLDER / f"{name}.yaml"
+    else:
         raise LookupError(
             f"there is no model template {name!r}; there is {', '.join(names())}"
         )
-    return _ANY.validate_python(yaml.safe_load((FOLDER / f"{name}.yaml").read_text()))
+    return _ANY.validate_python(yaml.safe_load(file.read_text()))

@@ -9,7 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from stacks.schema import PROJECT, PULUMI_KEYS, SECRETS, LabConfig
+from stacks import secrets
+from stacks.schema import EXTERNAL_KEY, PROJECT, PULUMI_KEYS, SECRETS, LabConfig
 
 HEADER = "# yaml-language-server: $schema=schema.json"
 """First line of every stack file."""
@@ -38,7 +39,12 @@ def json_schema() -> dict[str, Any]:
             "config": {
                 "type": "object",
                 "properties": ours,
-                "patternProperties": {f"^(?!{PROJECT}:)[^:]+:": {}},
+                "patternProperties": {
+                    f"^{PROJECT}:{EXTERNAL_KEY}{secrets.NAME}$": {
+                        "$ref": "#/$defs/Secret"
+                    },
+                    f"^(?!{PROJECT}:)[^:]+:": {},
+                },
                 "required": [f"{PROJECT}:lab"],
                 "additionalProperties": False,
             },

@@ -7,7 +7,7 @@ of its unions and quote rejected values: none of its text gets past this module.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import UnionType
 from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
 
@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from stacks import rules
-from stacks.rules import Path, Problem, near_miss
+from stacks.raw import Path, Problem, TemplateFacts, near_miss, shown
 from stacks.schema import PROJECT, LabConfig, Section
 
 _SECRET = re.compile(
@@ -34,10 +34,12 @@ _KINDS = {
 
 _GROUPS = ("dict_type", "mapping_type", "model_attributes_type", "model_type")
 _SENTENCES = {
-    "greater_than_equal": "is too small; write at least {ge}",
-    "less_than_equal": "is too large; write at most {le}",
+    "greater_than_equal": "is too small; write at least {ge:g}",
+    "less_than_equal": "is too large; write at most {le:g}",
     "too_short": "is empty; add at least one entry",
     "int_type": "is not a whole number; write it without quotes, point or unit",
+    "float_type": "is not a number; write it without quotes or unit, such as 0.002",
+    "finite_number": "is not a number that ends; write one such as 0.002",
 }
 
 
@@ -53,12 +55,17 @@ class Place(NamedTuple):
 
 
 def check(
-    raw: object, templates: frozenset[str]
+    raw: object,
+    templates: frozenset[str],
+    facts: Callable[[str], TemplateFacts | None],
 ) -> tuple[LabConfig | None, list[Problem]]:
-    """Validate `raw`: the settings, or None and every mistake in them."""
+    """Validate `raw`: the settings, or None and every mistake in them.
+
+    `facts` knows each of `templates`.
+    """
     if not isinstance(raw, Mapping):
         return None, [((), not_a("group of settings", raw))]
-    problems = [*rules.broken(raw), *rules.templates_exist(raw, templates)]
+    problems = [*rules.broken(raw), *rules.misfits(raw, templates, facts)]
     try:
         lab = LabConfig.model_validate(raw)
     except ValidationError as error:
@@ -113,14 +120,24 @@ def find(loc: tuple[int | str, ...]) -> Place:
     return Place(tuple(path), around, kind)
 
 
+def plain(kind: Any) -> Any:
+    """A type without its notes, and without the None of what may be left out."""
+    if get_origin(kind) is Annotated:
+        return plain(get_args(kind)[0])
+    if get_origin(kind) in (Union, UnionType):
+        members = [each for each in get_args(kind) if each is not type(None)]
+        if len(members) == 1:
+            return plain(members[0])
+    return kind
+
+
 def variants_of(kind: Any) -> tuple[str, dict[str, type[Section]]]:
     """The key that tells a union's members apart, and the members by its value."""
     members: dict[str, type[Section]] = {}
     key = ""
+    kind = plain(kind)
     if get_origin(kind) in (Union, UnionType):
         for member in get_args(kind):
-            if not (isinstance(member, type) and issubclass(member, Section)):
-                return "", {}
             key = next(iter(member.model_fields))
             [word] = get_args(member.model_fields[key].annotation)
             members[word] = member
@@ -130,20 +147,16 @@ def variants_of(kind: Any) -> tuple[str, dict[str, type[Section]]]:
 def written(path: Path) -> str:
     """A path as the file spells it: `storage.buckets[0]`; `labfactory:lab` for all."""
     text = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path)
-    # A key of somebody else's making must not steer the reader's terminal.
-    printable = "".join(char if char.isprintable() else "?" for char in text)
-    return printable.removeprefix(".") or f"{PROJECT}:lab"
+    return shown(text).removeprefix(".") or f"{PROJECT}:lab"
 
 
 def _below(kind: Any, part: int | str) -> Any:
-    if get_origin(kind) is Annotated:
-        kind = get_args(kind)[0]
     if isinstance(kind, type) and issubclass(kind, Section):
         field = kind.model_fields.get(str(part))
-        return field.annotation if field else None
+        return plain(field.annotation) if field else None
     if get_origin(kind) is Mapping:
-        return get_args(kind)[1]
-    return get_args(kind)[0] if get_origin(kind) is tuple else None
+        return plain(get_args(kind)[1])
+    return plain(get_args(kind)[0]) if get_origin(kind) is tuple else None
 
 
 def _meaning(place: Place) -> str:

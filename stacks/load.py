@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
-from stacks import rules, text
+from stacks import secrets, text
 from stacks.explain import check, not_a, written
-from stacks.rules import Problem, near_miss
-from stacks.schema import PROJECT, PULUMI_KEYS, SECRETS, LabConfig
+from stacks.raw import Path as SettingPath
+from stacks.raw import Problem, TemplateFacts, near_miss
+from stacks.schema import PROJECT, PULUMI_KEYS, LabConfig
 from stacks.text import NotYamlError, StackText
 
 STACKS = Path(__file__).resolve().parent
 """Folder of the stack files."""
+_TEMPLATES = STACKS.parent / "model_templates"
 LAB = ("config", f"{PROJECT}:lab")
 """Where a stack file holds the lab's settings."""
 
@@ -96,9 +99,17 @@ def parse(
 
 def template_names() -> frozenset[str]:
     """Names of the model templates that are there."""
-    return frozenset(
-        path.stem for path in (STACKS.parent / "model_templates").glob("*.yaml")
-    )
+    return frozenset(path.stem for path in _TEMPLATES.glob("*.yaml"))
+
+
+@cache
+def template_facts(name: str) -> TemplateFacts | None:
+    """What settings must fit in a model template; None when it cannot be read."""
+    try:
+        found = text.parse((_TEMPLATES / f"{name}.yaml").read_bytes()).data
+        return TemplateFacts(found["kind"], len(found["paths"]))
+    except (OSError, NotYamlError, LookupError, TypeError):
+        return None
 
 
 def _settings(
@@ -112,7 +123,7 @@ def _settings(
     lab: LabConfig | None = None
     inside: list[Problem] = []
     if raw is not None or (stack and LAB in stack.lines):
-        lab, inside = check(raw, known)
+        lab, inside = check(raw, known, template_facts)
     elif not stack or _could_have_a_lab(stack):
         missing = "is missing; `./lab new NAME` writes a stack file that has it"
         around.append((LAB, missing))
@@ -148,34 +159,20 @@ def _around(stack: StackText) -> Iterator[Problem]:
         wrong = "is not a group of settings" if "config" in stack.data else "is missing"
         yield ("config",), f"{wrong}; write {PROJECT}:lab and its settings below it"
         return
-    ours = [f"{PROJECT}:{name}" for name in ("lab", *SECRETS)]
-    for key, value in config.items():
-        prefix, colon, _ = str(key).partition(":")
-        if key in ours[1:] and not (isinstance(value, Mapping) and "secure" in value):
-            yield (
-                ("config", key),
-                "is in plain text; replace the secret, which others may have read, by "
-                f"`pulumi config set --secret {key}`",
-            )
-        elif key not in ours and (
-            prefix == PROJECT or not colon or near_miss(prefix, (PROJECT,))
-        ):
-            hint = near_miss(str(key), ours) or f" ({', '.join(ours)} are); remove it"
-            yield ("config", key), f"is not a setting of {PROJECT}{hint}"
+    yield from secrets.problems(config)
 
 
 def _could_have_a_lab(stack: StackText) -> bool:
     """Whether `labfactory:lab` is simply not there, rather than misspelt."""
     config = stack.data.get("config") if isinstance(stack.data, Mapping) else None
-    ours = [f"{PROJECT}:{name}" for name in SECRETS]
     return isinstance(config, Mapping) and not any(
         near_miss(str(key), LAB[1:]) or key == "lab"
         for key in config
-        if key not in ours
+        if not secrets.is_one(str(key))
     )
 
 
-def _spelled(path: rules.Path) -> str:
+def _spelled(path: SettingPath) -> str:
     return written(path[2:] if path[:2] == LAB else path)
 
 

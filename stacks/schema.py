@@ -6,9 +6,16 @@ What no single section can know (a bucket that must exist elsewhere) is in `rule
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictFloat,
+    StrictInt,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from stacks import rules
@@ -17,21 +24,31 @@ from stacks.values import (
     Artifact,
     Bucket,
     Buckets,
+    Certificate,
     ClusterName,
     Context,
+    Cookie,
     Cpu,
     Date,
     Digest,
     Endpoint,
+    Expression,
     Gateway,
+    HeaderLine,
+    HeaderName,
     ImageReference,
     LabName,
+    MatchValue,
     Name,
+    ObjectAddress,
+    Reason,
     Region,
     Registry,
     ReleaseName,
+    Schedule,
     Size,
     StorageClass,
+    Url,
     VariantName,
 )
 
@@ -43,8 +60,14 @@ SECRETS = (
     "s3-tracking-secret",
     "s3-serving-key-id",
     "s3-serving-secret",
+    "s3-predictions-key-id",
+    "s3-predictions-secret",
+    "s3-batch-key-id",
+    "s3-batch-secret",
 )
 """Keys of a stack file that hold secrets, without the prefix."""
+EXTERNAL_KEY = "external-"
+"""Beginning of the secrets that hold keys of external endpoints: `external-NAME`."""
 PULUMI_KEYS = (
     "config",
     "encryptedkey",
@@ -170,19 +193,97 @@ class ResourceSettings(Section):
         return self
 
 
-class VariantConfig(Section):
-    """One version of a model, pinned by the digest of its files."""
+class MatchConfig(Section):
+    """Requests that one variant answers, whatever the weights say."""
 
-    version: Annotated[StrictInt, Field(ge=1)]
+    header: HeaderName | None = None
+    """Header that must have the value."""
+    cookie: Cookie | None = None
+    """Cookie that must have the value."""
+    value: MatchValue
+    """Value of the header or the cookie."""
+
+
+class ExternalConfig(Section):
+    """Somebody else's endpoint, called by the lab's model server."""
+
+    url: Url
+    """Address that each call is posted to; plain http only inside the cluster."""
+    key: Name | None = None
+    """The secret `labfactory:external-KEY` of this stack, sent with each call."""
+    header: HeaderLine = "Authorization: Bearer {key}"
+    """Header that carries the key."""
+    call_per: Literal["request", "row"] = "request"
+    """One call for all rows of a request, or one for each row."""
+    request: Expression = "{instances: rows}"
+    """JMESPath: from `rows` (a list of objects), or `row`, to the body of a call."""
+    response: Expression = "predictions"
+    """JMESPath: from an answer's body to the predictions, or to the row's one."""
+    timeout_seconds: Annotated[StrictInt, Field(ge=1, le=60)] = 5
+    """A call that takes longer has failed."""
+    retries: Annotated[StrictInt, Field(ge=0, le=5)] = 1
+    """How often a call that found nobody, or a busy endpoint, is made again."""
+    cost_per_call: Annotated[StrictFloat, Field(ge=0, le=1000, allow_inf_nan=False)]
+    """Price of one call, in the lab's currency; 0 when it costs nothing."""
+    trust: Certificate | None = None
+    """Certificate, as PEM text, of the authority that signed the endpoint's own."""
+
+
+class VariantConfig(Section):
+    """A version of a model, pinned by the digest of its files, or an endpoint."""
+
+    version: Annotated[StrictInt, Field(ge=1)] | None = None
     """Version in the model registry."""
-    artifact: Artifact
+    artifact: Artifact | None = None
     """Folder of the model in one of `storage.buckets`."""
-    digest: Digest
+    digest: Digest | None = None
     """Digest of the artifact's files; a model that differs is not served."""
-    role: Literal["stable"]
-    """`stable` answers; other roles do not exist yet."""
-    traffic: Annotated[StrictInt, Field(ge=0, le=100)]
+    external: ExternalConfig | None = None
+    """Somebody else's endpoint, instead of version, artifact and digest."""
+    role: Literal["stable", "candidate", "shadow", "previous", "rejected"]
+    """`stable` answers unless told otherwise, a `candidate` may become stable, a
+    `shadow` gets copies of requests, `previous` was stable and is kept to go back to,
+    `rejected` was taken back."""
+    traffic: Annotated[StrictInt, Field(ge=0, le=100)] = 0
     """Per cent of the requests."""
+    mirror: Annotated[StrictInt, Field(ge=1, le=100)] | None = None
+    """Per cent of the requests that a shadow gets copies of."""
+    match: MatchConfig | None = None
+    """Requests that a candidate answers whatever the weights say (A/B)."""
+    accept_breaking: Reason | None = None
+    """Why it may replace a variant whose contract it breaks."""
+    because: Reason | None = None
+    """Why it was rejected."""
+
+    @property
+    def pinned(self) -> Pinned:
+        """The model; a variant that is no external endpoint has one."""
+        assert self.version
+        assert self.artifact
+        assert self.digest
+        return Pinned(self.version, self.artifact, self.digest)
+
+
+class Pinned(NamedTuple):
+    """One version of a model, and what its files must be."""
+
+    version: int
+    artifact: str
+    digest: str
+
+
+class BatchConfig(Section):
+    """Predictions over files, at set times."""
+
+    schedule: Schedule
+    """When it runs, as five fields of cron, in UTC."""
+    input: ObjectAddress
+    """File, or folder of files, with rows: Parquet or CSV."""
+    output: ObjectAddress
+    """Folder for the predictions, in the bucket `predictions.bucket`; each run gets
+    a folder of its own in it."""
+    parallelism: Annotated[StrictInt, Field(ge=1, le=64)] = 1
+    """Workers that share the input."""
 
 
 class ReleaseConfig(Section):
@@ -190,12 +291,32 @@ class ReleaseConfig(Section):
 
     template: Name
     """How the model is served: a file in `model_templates/`, without its suffix."""
+    serve: Annotated[tuple[Literal["api", "batch"], ...], Field(min_length=1)] = (
+        "api",
+    )
+    """Ways to get predictions: through the gateway, and over files."""
+    sticky: HeaderName | None = None
+    """Header with the bucket of the caller's user, 00 to 99, which the client makes:
+    the same bucket gets the same variant, and keeps it while a candidate grows."""
     replicas: Annotated[StrictInt, Field(ge=1, le=100)] = 1
-    """Predictors that run at the same time."""
+    """Predictors of each variant that run at the same time."""
     resources: ResourceSettings = ResourceSettings()
     """Processor time and memory of each predictor."""
+    batch: BatchConfig | None = None
+    """Batch runs at set times; `lab batch` starts others."""
     variants: Annotated[Mapping[VariantName, VariantConfig], Field(min_length=1)]
-    """Versions of the model that are deployed, by name; now exactly one."""
+    """Versions of the model that are deployed, by name; at most six."""
+
+    def stable(self) -> str:
+        """Name of the stable variant."""
+        return next(n for n, v in self.variants.items() if v.role == "stable")
+
+
+class PredictionsConfig(Section):
+    """Where predictions are kept: of shadows, of what they shadow, and of batches."""
+
+    bucket: Bucket
+    """One of `storage.buckets`, not the tracking server's."""
 
 
 class LabConfig(Section):
@@ -216,11 +337,13 @@ class LabConfig(Section):
     """Object storage."""
     tracking: TrackingConfig
     """Experiment tracking and model registry."""
+    predictions: PredictionsConfig | None = None
+    """Where predictions are kept; shadows and batches need it."""
     releases: Mapping[ReleaseName, ReleaseConfig] = {}
     """Models that are served, by name."""
 
     @model_validator(mode="after")
     def _rules_hold(self) -> Self:
-        for _, text in rules.broken(self.model_dump()):
+        for _, text in rules.broken(self.model_dump(exclude_unset=True)):
             raise PydanticCustomError("rule", "{text}", {"text": text})
         return self

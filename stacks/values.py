@@ -12,6 +12,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from stacks.checked import AddressSpelling, ExpressionSpelling, ScheduleSpelling
 from stacks.spelling import Spelling, mistake
 
 
@@ -187,26 +188,106 @@ Region = Annotated[
 ]
 
 
-class _EndpointSpelling(Spelling):
-    """An address; one that carries a password says more than `is not written so`."""
-
-    def check(self, value: object) -> str:
-        """Return `value`; raise a sentence about it when it is not written so."""
-        if isinstance(value, str) and "@" in value:
-            raise mistake(
-                "carries a user name or a password; write only https://HOST, replace "
-                "the password where it is in use, and set the keys with "
-                "`pulumi config set --secret labfactory:s3-tracking-key-id` and so on"
-            )
-        return super().check(value)
+HeaderName = Annotated[
+    str,
+    Spelling(
+        "a header's name",
+        "lower-case letters, digits and hyphens, such as x-lab-bucket",
+        r"[a-z][a-z0-9-]*",
+        longest=64,
+        taken=("cookie", "host", "x-lab-log", "x-request-id"),
+    ),
+]
+Cookie = Annotated[
+    str,
+    Spelling(
+        "a cookie's name",
+        "letters, digits, hyphens and _",
+        r"[A-Za-z0-9_-]+",
+        longest=64,
+    ),
+]
+MatchValue = Annotated[
+    str,
+    Spelling(
+        "a value to match",
+        "letters, digits, hyphens, points and _",
+        r"[A-Za-z0-9_.-]+",
+        longest=64,
+    ),
+]
+HeaderLine = Annotated[
+    str,
+    Spelling(
+        "a header with a key",
+        'NAME: TEXT with {key} in it, such as "Authorization: Bearer {key}"',
+        r"[A-Za-z][A-Za-z0-9-]*: [ -z|~]*\{key\}[ -z|~]*",
+        longest=200,
+    ),
+]
+Expression = Annotated[
+    str,
+    ExpressionSpelling(
+        "an expression", "a JMESPath expression", r"[\s\S]+", longest=2000
+    ),
+]
+Reason = Annotated[
+    str,
+    Spelling(
+        "a reason",
+        "one line of text, in quotes, that says why",
+        r"\S([^\x00-\x1f\x7f]*\S)?",
+        longest=300,
+    ),
+]
+ObjectAddress = Annotated[
+    str,
+    Spelling(
+        "an address in the object store",
+        "s3://BUCKET/PATH, without a slash at the end",
+        rf"s3://{_S3_BUCKET}(/[A-Za-z0-9!_.*'()=+-]+)+",
+    ),
+]
+Certificate = Annotated[
+    str,
+    Spelling(
+        "a certificate",
+        "its PEM text, from -----BEGIN CERTIFICATE----- on",
+        r"(-----BEGIN CERTIFICATE-----\n[A-Za-z0-9+/=\n]+"
+        r"-----END CERTIFICATE-----\n?)+",
+    ),
+]
+_SPAN = "[0-9]{1,2}(-[0-9]{1,2})?"
+_CRON = rf"(\*|{_SPAN}(,{_SPAN})*)(/[0-9]{{1,2}})?"
+Schedule = Annotated[
+    str,
+    ScheduleSpelling(
+        "a schedule",
+        'five fields of cron, such as "0 3 * * *" for three at night',
+        rf"{_CRON}( {_CRON}){{4}}",
+    ),
+]
 
 
 Endpoint = Annotated[
     str,
-    _EndpointSpelling(
+    AddressSpelling(
         "an endpoint",
         "https://HOST or https://HOST:PORT without a path",
         rf"https?://{_HOST}",
+        secret="set the keys with "
+        "`pulumi config set --secret labfactory:s3-tracking-key-id` and so on",
+    ),
+]
+Url = Annotated[
+    str,
+    AddressSpelling(
+        "an endpoint's address",
+        "https://HOST/PATH, or http://SERVICE.NAMESPACE.svc/PATH inside the cluster",
+        rf"(https://{_HOST}|http://[a-z0-9.-]+\.svc(\.cluster\.local)?(:[0-9]{{1,5}})?)"
+        r"(/[A-Za-z0-9_.~!$&'()*+,;=:%/-]*)?(\?[A-Za-z0-9_.~!$&'()*+,;=:%/?-]*)?",
+        longest=500,
+        secret="set the key with `pulumi config set --secret labfactory:external-NAME`",
     ),
 ]
 

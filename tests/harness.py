@@ -25,6 +25,10 @@ SECRETS = {
     "labfactory:s3-tracking-secret": "tracking-not-a-secret",
     "labfactory:s3-serving-key-id": "serving-key",
     "labfactory:s3-serving-secret": "serving-not-a-secret",
+    "labfactory:s3-predictions-key-id": "predictions-key",
+    "labfactory:s3-predictions-secret": "predictions-not-a-secret",
+    "labfactory:s3-batch-key-id": "batch-key",
+    "labfactory:s3-batch-secret": "batch-not-a-secret",
 }
 ADDRESS = "198.18.0.10"
 """What the mock cluster gives every Service and Gateway for an address."""

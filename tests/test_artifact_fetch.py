@@ -15,7 +15,7 @@ from xml.sax.saxutils import escape
 
 import pytest
 from model_server import fetch
-from model_server.digest import tree_digest
+from model_server.digest import CARD, tree_digest
 
 # botocore still asks for the time in a way that Python has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:botocore.*")
@@ -162,6 +162,88 @@ def test_an_artifact_with_another_digest_stops_the_pod(
 
     assert code == 1
     assert "not the one that was released" in said
+
+
+CARD_KEY = "1/models/m-1/card.html"
+
+
+def test_the_card_beside_the_artifact_comes_along_and_changes_no_digest(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fetch.fetch(URI, tmp_path)
+    digest = tree_digest(tmp_path)
+    store.objects[CARD_KEY] = b"<p>who, from what</p>"
+
+    code, _ = run(capsys, URI, tmp_path)
+
+    assert code == 0
+    assert (tmp_path / CARD).read_bytes() == b"<p>who, from what</p>"
+    assert tree_digest(tmp_path) == digest
+
+
+def test_only_the_card_at_the_root_is_left_out_of_the_digest(tmp_path: Path) -> None:
+    (tmp_path / "MLmodel").write_text("flavors: {}")
+    before = tree_digest(tmp_path)
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / CARD).write_text("content")
+
+    assert tree_digest(tmp_path) != before
+
+
+def test_a_folder_with_nothing_but_a_card_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / CARD).write_text("content")
+
+    with pytest.raises(FileNotFoundError):
+        tree_digest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("card", "words"),
+    [
+        (None, "no card (An error occurred (NoSuchKey)"),
+        (b"x" * (fetch.CARD_BYTES + 1), "larger than 1048576 bytes; left out"),
+    ],
+)
+def test_a_model_is_served_without_a_card_that_cannot_be_had(
+    store: Store,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    card: bytes | None,
+    words: str,
+) -> None:
+    if card:
+        store.objects[CARD_KEY] = card
+    # An object of this name in the artifact would be a card that nobody released.
+    store.objects[PREFIX + CARD] = b"forged"
+
+    code, said = run(capsys, URI, tmp_path)
+
+    assert code == 0
+    assert words in said.splitlines()[-1]
+    assert not (tmp_path / CARD).exists()
+
+
+def test_a_store_that_fails_at_the_card_does_not_stop_the_model(
+    store: Store, tmp_path: Path
+) -> None:
+    fetch.fetch(URI, tmp_path)
+    store.failures = [(503, "SlowDown")]
+
+    assert "no card" in fetch.fetch_card(URI, tmp_path)
+
+
+def test_no_card_is_fetched_for_an_artifact_that_is_not_the_released_one(
+    store: Store,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store.objects[CARD_KEY] = b"card"
+    monkeypatch.setenv("LAB_DIGEST", "sha256:0000")
+
+    run(capsys, URI, tmp_path)
+
+    assert not (tmp_path / CARD).exists()
 
 
 def test_a_passing_failure_is_tried_again(store: Store, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 from components.labels import labelled, of_lab
 
 LABELS = of_lab("demo", "vision")
@@ -33,6 +35,19 @@ def test_pods_are_labelled_and_selectors_left_alone() -> None:
     assert found["spec"]["selector"] == {"matchLabels": {"app": "x"}}
     assert found["spec"]["template"]["metadata"]["labels"] == {**LABELS, "app": "x"}
     assert found["spec"]["template"]["spec"] == {"containers": []}
+
+
+def test_pods_of_a_cron_job_get_the_labels_too() -> None:
+    jobs: dict[str, Any] = {"spec": {"template": {"metadata": {}, "spec": {}}}}
+
+    found = labelled(
+        "kubernetes:batch/v1:CronJob", {"spec": {"jobTemplate": jobs}}, LABELS
+    )
+
+    made = found["spec"]["jobTemplate"]
+    assert made["metadata"]["labels"] == LABELS
+    assert made["spec"]["template"]["metadata"]["labels"] == LABELS
+    assert jobs == {"spec": {"template": {"metadata": {}, "spec": {}}}}
 
 
 def test_what_is_given_is_not_changed() -> None:

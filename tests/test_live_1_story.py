@@ -14,15 +14,11 @@ from labfactory import tools
 from labfactory.demo.story import CLASSIFIER, EXAMPLES, REGRESSOR, Demo, ask, run
 from labfactory.errors import LabError
 from labfactory.paths import PROJECT
-from labfactory.settings.edit import set_variant
+from labfactory.releases import changes
+from labfactory.releases.rollback import roll_back
 from tests.live_lab import core, eventually, pods, post, pulumi, ready
 
 pytestmark = pytest.mark.live
-
-
-def variant(demo: Demo, release: str) -> str:
-    [name] = demo.settings.releases[release].variants
-    return f"{release}-{name}"
 
 
 def rows(demo: Demo, release: str) -> list[dict[str, float]]:
@@ -124,27 +120,25 @@ def test_the_second_protocol_gives_the_same_answer(lab: Demo) -> None:
 def test_a_better_version_touches_only_its_own_release(lab: Demo) -> None:
     lab.train(CLASSIFIER, 2)
     before = lab.services()
-    assert lab.release(CLASSIFIER, 2)
+    assert lab.release(CLASSIFIER, 2, traffic=10)
+    lab.outputs = lab.apply()
+    lab.edit(lambda tree: changes.promote(tree, CLASSIFIER.model))
     lab.outputs = lab.apply()
 
     after = lab.services()
-    assert after[f"{REGRESSOR.model}-v1"] == before[f"{REGRESSOR.model}-v1"]
-    assert f"{CLASSIFIER.model}-v1" not in after
+    assert {name: after[name] for name in before} == before
     assert "v2" in lab.check(CLASSIFIER)
 
 
-def test_going_back_is_an_edit_too(lab: Demo) -> None:
-    first = lab.registry.resolve(CLASSIFIER.model, "1")
-    set_variant(
-        lab.stack.file,
-        CLASSIFIER.model,
-        "v1",
-        version=1,
-        artifact=first.artifact,
-        digest=first.digest,
-    )
-    lab.outputs = lab.apply()
+def test_going_back_starts_no_pod_and_leaves_nothing_to_change(lab: Demo) -> None:
+    before = lab.services()
 
+    found = roll_back(lab.stack.name, CLASSIFIER.model, because="only a test")
+
+    assert "v1" in lab.check(CLASSIFIER)
+    assert found.verdict.rejected == ("v2",)
+    lab.outputs = lab.apply()
+    assert lab.services() == before
     assert "v1" in lab.check(CLASSIFIER)
     assert lab.stack.changes() == {}
 
@@ -161,15 +155,9 @@ def test_a_release_that_cannot_load_is_reported_within_a_minute_and_the_old_one_
     lab: Demo, artifact: str | None, digest: str, reason: str
 ) -> None:
     good = lab.stack.file.read_bytes()
-    [old] = lab.settings.releases[CLASSIFIER.model].variants.values()
-    set_variant(
-        lab.stack.file,
-        CLASSIFIER.model,
-        "v9",
-        version=9,
-        artifact=artifact or old.artifact,
-        digest=digest,
-    )
+    old = lab.settings.releases[CLASSIFIER.model].variants["v1"].pinned
+    bad = {"version": 9, "artifact": artifact or old.artifact, "digest": digest}
+    lab.edit(lambda tree: changes.add(tree, CLASSIFIER.model, "v9", bad, traffic=10))
     started = time.monotonic()
     with pytest.raises(LabError, match="does not come up") as error:
         lab.apply()

@@ -15,9 +15,8 @@ import pytest
 from kubernetes import client
 
 from labfactory import embedded, environment, labs, paths
-from labfactory.demo.story import CLASSIFIER, EXAMPLES, REGRESSOR, Demo
+from labfactory.demo.story import CLASSIFIER, EXAMPLES, REGRESSOR, Demo, only
 from labfactory.errors import LabError
-from labfactory.settings.edit import set_variant
 from tests.live_lab import cluster, core, eventually, pods, ready
 
 pytestmark = pytest.mark.live
@@ -111,14 +110,7 @@ def toggle(demo: Demo) -> None:
     """Edit the settings to the version that is not served now."""
     version = 1 if "v2" in demo.settings.releases[CLASSIFIER.model].variants else 2
     found = demo.registry.resolve(CLASSIFIER.model, str(version))
-    set_variant(
-        demo.stack.file,
-        CLASSIFIER.model,
-        f"v{version}",
-        version=version,
-        artifact=found.artifact,
-        digest=found.digest,
-    )
+    demo.edit(lambda tree: only(tree, CLASSIFIER.model, found))
 
 
 def killed_up(demo: Demo, moment: int) -> bool:

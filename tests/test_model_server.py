@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import gzip
 import json
 import math
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +40,8 @@ with warnings.catch_warnings():
     from model_server import answers
     from model_server.__main__ import main
     from model_server.contract import Contract
-    from model_server.digest import tree_digest
+    from model_server.digest import CARD, tree_digest
+    from model_server.log import PredictionLog
     from model_server.metrics import REJECTS
     from sklearn.compose import make_column_transformer
     from sklearn.impute import SimpleImputer
@@ -45,6 +49,8 @@ with warnings.catch_warnings():
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OneHotEncoder
     from sklearn.tree import DecisionTreeClassifier
+
+from tests.test_prediction_log import Store  # noqa: E402
 
 SERVER = Path(__file__).parent.parent / "model_templates" / "server"
 ROWS = [[1.0, 2.0, 3.0], [0.5, -1.0, 4.25]]
@@ -124,19 +130,25 @@ def tensor(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Asked:
     """A model in this process, behind its protocols."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, log: PredictionLog | None = None) -> None:
         from model_server.model import LabModel, load
         from model_server.server import Predictions
 
         self.model = LabModel("m", "m-v1", load(str(folder)))
-        self._predictions = Predictions(self.model, self._nobody)
+        self._predictions = Predictions(self.model, self._nobody, log)
 
     async def _nobody(self, *_: Any) -> None:
         raise AssertionError("only predictions are asked for")
 
-    def __call__(self, body: Any, protocol: str = "v1") -> tuple[int, dict[str, Any]]:
+    def __call__(
+        self,
+        body: Any,
+        protocol: str = "v1",
+        headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> tuple[int, dict[str, Any]]:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        status, answer = asyncio.run(self._predictions.answer(protocol, raw, []))
+        answering = self._predictions.answer(protocol, raw, [*headers])
+        status, answer = asyncio.run(answering)
         return status, json.loads(answer)
 
 
@@ -366,6 +378,29 @@ def test_whatever_a_model_returns_becomes_json(result: Any, plain: Any) -> None:
     assert json.loads(answers.dumps(answers.v2(result, "x", model="m", id_="1")))
 
 
+def test_what_is_logged_is_what_was_answered(numbers: Path) -> None:
+    objects: list[bytes] = []
+    kept = PredictionLog(lambda: lambda _, body: objects.append(body), "m", "m-v1")
+    asked = Asked(numbers, kept)
+    wanted = [(b"x-lab-log", b"1"), (b"x-request-id", b"one")]
+    kept.start()
+    _, first = asked({"instances": ROWS}, "v1", wanted)
+    _, second = asked(v2(), "v2", wanted)
+    _, refused = asked({"instances": [[1.0]]}, "v1", wanted)
+    asked({"instances": ROWS})
+    kept.close()
+
+    lines = gzip.decompress(b"".join(objects)).splitlines()
+    found = [json.loads(line) for line in lines]
+    keys = ("protocol", "status", "rows", "predictions", "error")
+    assert [[line[key] for key in keys] for line in found] == [
+        ["v1", 200, 2, first["predictions"], None],
+        ["v2", 200, 2, second["outputs"][0]["data"], None],
+        ["v1", 400, 0, None, refused["error"]],
+    ]
+    assert all(0 < line["seconds"] < 10 for line in found)
+
+
 # What is refused
 
 Row = dict[str, Any]
@@ -441,7 +476,7 @@ def rejects() -> dict[str, float]:
     return {
         sample.labels["reason"]: sample.value
         for sample in metric.samples
-        if sample.name.endswith("_total") and sample.labels["model"] == "m"
+        if sample.name.endswith("_total") and sample.labels["served_by"] == "m-v1"
     }
 
 
@@ -535,8 +570,8 @@ def free_port() -> int:
         return port
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": str(SERVER)}
+def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(SERVER), **environment}
     return subprocess.Popen(
         [sys.executable, "-m", "model_server", *arguments],
         env=environment,
@@ -546,17 +581,37 @@ def start(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
+CARD_PAGE = "<h1>A model of øre</h1>"
+
+
 @pytest.fixture(scope="module")
-def process(numbers: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def store() -> Iterator[Store]:
+    server = Store()
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def process(
+    numbers: Path, store: Store, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The server as it runs in a pod, once it is ready."""
 
+    folder = tmp_path_factory.mktemp("pod") / "model"
+    shutil.copytree(numbers, folder)
+    (folder / CARD).write_text(CARD_PAGE)
     port = free_port()
     server = start(
         "--model_name=trial",
         "--served_by=trial-v7",
-        f"--model_dir={numbers}",
+        f"--model_dir={folder}",
         f"--digest={tree_digest(numbers)}",
         f"--http_port={port}",
+        **store.environment,
     )
     url = f"http://127.0.0.1:{port}"
     try:
@@ -596,6 +651,34 @@ def test_the_running_server_speaks_both_protocols(
     assert httpx.get(f"{url}/v2/models/trial/ready").json()["ready"] is True
     inputs = httpx.get(f"{url}/v2/models/trial").json()["inputs"]
     assert [column["name"] for column in inputs] == NAMES
+
+
+def test_readiness_says_which_digest_is_served_and_by_whom(
+    process: tuple[subprocess.Popen[str], str], numbers: Path
+) -> None:
+    _, url = process
+
+    assert httpx.get(f"{url}/v1/models/trial").json() == {
+        "name": "trial",
+        "ready": True,
+        "served_by": "trial-v7",
+        "digest": tree_digest(numbers),
+    }
+
+
+def test_the_models_card_is_a_page_that_can_run_nothing(
+    process: tuple[subprocess.Popen[str], str],
+) -> None:
+    _, url = process
+
+    page = httpx.get(f"{url}/v1/models/trial/card")
+
+    assert (page.status_code, page.text) == (200, CARD_PAGE)
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert page.headers["content-security-policy"] == (
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    )
+    assert page.headers["x-content-type-options"] == "nosniff"
 
 
 def test_another_models_name_is_not_found(
@@ -660,20 +743,30 @@ def test_the_metrics_tell_predictions_rejects_and_time(
     assert found['request_predict_seconds_count{model_name="trial"}'] >= 1
 
 
-def test_sigterm_ends_the_server_and_requests_leave_no_line_in_the_log(
-    process: tuple[subprocess.Popen[str], str],
+def test_sigterm_ends_the_server_once_the_predictions_are_logged(
+    process: tuple[subprocess.Popen[str], str], store: Store
 ) -> None:
     server, url = process
     httpx.post(f"{url}/v1/models/trial:predict", json={"instances": ROWS})
     httpx.post(f"{url}/v1/models/trial:predict", content=b"{")
+    kept = {"x-lab-log": "1", "x-request-id": "the-last-one"}
+    last = httpx.post(
+        f"{url}/v1/models/trial:predict", json={"instances": ROWS}, headers=kept
+    )
 
     server.send_signal(signal.SIGTERM)
     server.wait(timeout=20)
 
+    assert server.returncode == 0
     assert server.stdout
     lines = server.stdout.read().splitlines()
     assert len(lines) == 1, lines
     assert "trial-v7: ready" in lines[0]
+    [(path, body)] = store.objects.items()
+    assert path.startswith("/kept/logs/trial/v7/")
+    [line] = map(json.loads, gzip.decompress(body).splitlines())
+    assert (line["id"], line["status"]) == ("the-last-one", 200)
+    assert line["predictions"] == last.json()["predictions"]
 
 
 def last_line_of(*arguments: str) -> tuple[int, str]:

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 import model_templates
 from model_templates import manifests
-from model_templates.manifests import DIGEST, RELEASE
+from model_templates.manifests import CARD, DIGEST
+from model_templates.routes import RELEASE
 from model_templates.template import _ANY
 from stacks.schema import ReleaseConfig
 
@@ -44,7 +45,7 @@ def service(of: ReleaseConfig | None = None) -> dict[str, Any]:
         name,
         variant,
         template,
-        runtime=model_templates.runtime_name(template, IMAGE),
+        runtime="lab-mlflow-1",
         service_account="models",
     )
 
@@ -145,25 +146,25 @@ def test_the_server_gets_the_digest_that_the_settings_say() -> None:
     assert service()["metadata"]["annotations"][DIGEST] == f"sha256:{'a' * 64}"
 
 
+def test_a_variant_links_its_card() -> None:
+    annotations = service()["metadata"]["annotations"]
+
+    assert annotations[CARD] == "s3://mlflow/1/models/m-1/card.html"
+
+
 def test_a_runtime_is_named_by_its_content() -> None:
     mlflow = model_templates.load("mlflow")
     edited = mlflow.model_copy(update={"env": {**mlflow.env, "OMP_NUM_THREADS": "2"}})
-    name = model_templates.runtime_name
 
-    assert name(mlflow, IMAGE) == runtime()["metadata"]["name"]
+    def name(template: model_templates.Template, image: str, logs: bool = False) -> str:
+        found = model_templates.serving_runtime(template, image=image, logs=logs)
+        return str(found["metadata"]["name"])
+
     assert name(mlflow, IMAGE).startswith("lab-mlflow-")
     assert name(mlflow, IMAGE) == name(mlflow.model_copy(), IMAGE)
     assert name(edited, IMAGE) != name(mlflow, IMAGE)
     assert name(mlflow, f"{IMAGE}0") != name(mlflow, IMAGE)
-
-
-def test_a_runtime_belongs_to_one_lab() -> None:
-    template = model_templates.load("mlflow")
-
-    found = model_templates.serving_runtime(template, image=IMAGE, namespace="demo")
-
-    assert found["kind"] == "ServingRuntime"
-    assert found["metadata"]["namespace"] == "demo"
+    assert name(mlflow, IMAGE, logs=True) != name(mlflow, IMAGE)
 
 
 @pytest.mark.parametrize("name", NAMES)

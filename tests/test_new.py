@@ -63,6 +63,8 @@ def test_a_new_lab_runs_on_this_machine_with_everything_of_its_own(
     kinds = (config.cluster.target, config.platform.kind, config.storage.kind)
     assert kinds == ("embedded", "own", "minio")
     assert config.tracking.bucket in config.storage.buckets
+    assert config.predictions
+    assert config.predictions.bucket in config.storage.buckets
     assert config.releases == {}
 
 
@@ -80,6 +82,15 @@ def test_flags_choose_what_exists_already(tmp_path: Path) -> None:
     assert config.cluster.model_dump()["context"] == 'team "a": {eu}'
     kinds = (config.cluster.target, config.platform.kind, config.storage.kind)
     assert kinds == ("existing", "shared", "s3")
+
+
+def test_a_bucket_that_nobody_named_is_not_expected_of_somebody_elses_store(
+    tmp_path: Path,
+) -> None:
+    written, config = write(tmp_path, owner="vision", endpoint="https://s3.example.com")
+
+    assert config.predictions is None
+    assert "    # predictions: {bucket: predictions}\n" in written
 
 
 @pytest.mark.parametrize("word", ["on", "null", "true", "n"])

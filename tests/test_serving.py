@@ -15,7 +15,12 @@ def release(template: str = "mlflow", **variants: dict[str, Any]) -> ReleaseConf
     return ReleaseConfig.model_validate({"template": template, "variants": variants})
 
 
-def serving(*, image: str = "images/lab:1", **releases: ReleaseConfig) -> Lab:
+def serving(
+    *,
+    image: str = "images/lab:1",
+    consumers: tuple[str, ...] = ("serving",),
+    **releases: ReleaseConfig,
+) -> Lab:
     def program() -> None:
         webhook = pulumi.CustomResource("kubernetes:test:Webhook", "webhook", {})
         gateway = pulumi.CustomResource("kubernetes:test:Gateway", "gateway", {})
@@ -23,14 +28,19 @@ def serving(*, image: str = "images/lab:1", **releases: ReleaseConfig) -> Lab:
             "serving",
             releases,
             lab="demo",
+            owner="vision",
             namespace="demo",
             image=image,
-            store=S3Access(
-                "http://minio:9000",
-                "us-east-1",
-                pulumi.Output.from_input("storage-serving"),
-                pulumi.Output.from_input("print"),
-            ),
+            store={
+                consumer: S3Access(
+                    "http://minio:9000",
+                    "us-east-1",
+                    pulumi.Output.from_input(f"storage-{consumer}"),
+                    pulumi.Output.from_input("print"),
+                )
+                for consumer in consumers
+            },
+            secret=lambda name: pulumi.Output.secret(f"the secret {name}"),
             gateway=Gateway(
                 "projectcontour",
                 "lab",
@@ -137,3 +147,87 @@ def test_model_servers_read_the_buckets_their_models_are_in() -> None:
     }
 
     assert model_buckets(releases) == {"mlflow", "models"}
+
+
+def external(key: str | None = "vendor") -> dict[str, Any]:
+    endpoint = {"url": "https://api.example.com/score", "cost_per_call": 0.002}
+    if key:
+        endpoint["key"] = key
+    return {"role": "candidate", "external": endpoint}
+
+
+def test_an_external_variant_is_served_by_the_lab_s_own_server() -> None:
+    lab = serving(iris=release(v1=variant(1), vendor=external()))
+
+    service = named(lab, "serving-service-iris-vendor")
+    model = service.spec["predictor"]["model"]
+    [runtime] = [
+        each
+        for each in lab.all("ServingRuntime")
+        if each.metadata["name"] == model["runtime"]
+    ]
+    assert "--external" in runtime.spec["containers"][0]["args"]
+    assert runtime.name in service.dependencies
+    assert "storageUri" not in model
+
+
+def test_an_endpoint_s_key_is_a_secret_that_only_its_server_gets() -> None:
+    lab = serving(iris=release(v1=variant(1), vendor=external()))
+
+    secret = lab.one("Secret", "external-vendor")
+    assert secret.inputs["stringData"] == {"key": "the secret external-vendor"}
+    assert "stringData" in secret.secrets
+    [settings, key] = named(lab, "serving-service-iris-vendor").spec["predictor"][
+        "model"
+    ]["env"]
+    assert "vendor" not in settings["value"]
+    assert key["valueFrom"]["secretKeyRef"]["name"] == secret.metadata["name"]
+    assert "external-vendor" not in str(named(lab, "serving-service-iris-v1").spec)
+
+
+def test_two_variants_with_one_key_share_its_secret() -> None:
+    lab = serving(
+        iris=release(v1=variant(1), vendor=external()),
+        wine=release(v1=variant(1), vendor=external()),
+    )
+
+    assert len(lab.all("Secret")) == 1
+
+
+def test_model_servers_may_keep_predictions_where_the_lab_does() -> None:
+    without = serving(iris=release(v1=variant(1)))
+    with_ = serving(iris=release(v1=variant(1)), consumers=("serving", "predictions"))
+
+    [container] = with_.all("ServingRuntime")[0].spec["containers"]
+    assert container["envFrom"] == [{"secretRef": {"name": "storage-predictions"}}]
+    assert "envFrom" not in without.all("ServingRuntime")[0].spec["containers"][0]
+
+
+def test_a_weight_is_a_change_of_the_route_and_of_nothing_else() -> None:
+    def objects(percent: int) -> dict[str, Any]:
+        two = release(
+            v1={**variant(1), "traffic": 100 - percent},
+            v2={**variant(2), "traffic": percent, "role": "candidate"},
+        )
+        return {each.name: each.inputs for each in serving(iris=two).objects()}
+
+    before, after = objects(10), objects(25)
+
+    assert {n for n in before if before[n] != after[n]} == {"serving-route-iris"}
+
+
+def test_a_batch_that_is_due_at_set_times_is_a_cron_job_of_the_stable_variant() -> None:
+    settings = release(v1=variant(1)).model_dump(exclude_none=True)
+    batch = {
+        "schedule": "0 3 * * *",
+        "input": "s3://datasets/rows.parquet",
+        "output": "s3://predictions/iris",
+    }
+    due = ReleaseConfig.model_validate({**settings, "batch": batch})
+
+    [found] = serving(iris=due).all("CronJob")
+
+    assert found.spec["schedule"] == "0 3 * * *"
+    [worker] = found.spec["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    assert worker["image"] == "images/lab:1"
+    assert "--variant=v1" in worker["args"]

@@ -238,15 +238,24 @@ MISTAKES = [
     Mistake(
         "two stable variants",
         VARIANT,
-        VARIANT.replace("100", "50") + VARIANT.replace("100", "50").replace("v1", "v2"),
+        VARIANT.replace("100", "50")
+        + VARIANT.replace("100", "50").replace("v1", "v2").replace("n: 1", "n: 2"),
         "f:19: releases.iris.variants: has 2 variants with the role stable; "
         "keep exactly one",
     ),
     Mistake(
-        "a role that does not exist",
+        "no stable variant",
         "role: stable",
         "role: candidate",
-        "f:24: releases.iris.variants.v1.role: is not a known value; write stable",
+        "f:19: releases.iris.variants: has 0 variants with the role stable; "
+        "give it to exactly one",
+    ),
+    Mistake(
+        "a role that does not exist",
+        "role: stable",
+        "role: stabel",
+        "f:24: releases.iris.variants.v1.role: is not a known value; write stable or "
+        'candidate or shadow or previous or rejected; did you mean "stable"?',
     ),
     Mistake(
         "a release without variants",
@@ -421,7 +430,10 @@ MISTAKES = [
         "lab:",
         "f:4: config.lab: is not a setting of labfactory (labfactory:lab, "
         "labfactory:seed, labfactory:s3-tracking-key-id, labfactory:s3-tracking-secret"
-        ", labfactory:s3-serving-key-id, labfactory:s3-serving-secret are); remove it",
+        ", labfactory:s3-serving-key-id, labfactory:s3-serving-secret, "
+        "labfactory:s3-predictions-key-id, labfactory:s3-predictions-secret, "
+        "labfactory:s3-batch-key-id, labfactory:s3-batch-secret, "
+        "labfactory:external-NAME are); remove it",
     ),
     Mistake(
         "a file without settings",

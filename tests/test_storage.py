@@ -13,19 +13,24 @@ from provision import store
 from provision.store import Keys, Refused, Store
 
 from components import minio
-from components.provisioning import reading, writing
-from components.storage import Storage
+from components.provisioning import Grant, policy
+from components.storage import Storage, grants
 from stacks.schema import MinioStorage, S3Storage
 from tests.harness import SECRETS, Lab, deploy
 
-BUCKETS = ("mlflow", "datasets")
+BUCKETS = ("mlflow", "datasets", "predictions")
 OWN = MinioStorage(kind="minio", capacity="20Gi", buckets=BUCKETS)
 THEIRS = S3Storage(
     kind="s3", endpoint="https://s3.example.com", region="eu-west-1", buckets=BUCKETS
 )
 
 
-def storage(config: MinioStorage | S3Storage = OWN, **secrets: str) -> Lab:
+def storage(
+    config: MinioStorage | S3Storage = OWN,
+    *,
+    predictions: str | None = None,
+    **secrets: str,
+) -> Lab:
     given = {**{k.partition(":")[2]: v for k, v in SECRETS.items()}, **secrets}
 
     def program() -> None:
@@ -36,10 +41,9 @@ def storage(config: MinioStorage | S3Storage = OWN, **secrets: str) -> Lab:
             image=lambda name: f"images/{name}:1",
             storage_class=None,
             secret=lambda name: pulumi.Output.secret(given[name]),
-            writes={"mlflow"},
-            reads={"mlflow"},
+            grants=grants("mlflow", {"mlflow"}, predictions, BUCKETS),
         )
-        pulumi.export("endpoint", store.tracking.endpoint)
+        pulumi.export("endpoint", store.access["tracking"].endpoint)
         pulumi.export("ready", [each.urn for each in store.ready])
 
     return deploy(program)
@@ -91,29 +95,76 @@ def test_every_key_reaches_the_engine_marked_secret() -> None:
             assert "stringData" in found.secrets, found.name
 
 
-def test_the_model_servers_may_read_and_nothing_else() -> None:
-    actions = {a for each in reading(["mlflow"])["Statement"] for a in each["Action"]}
+def allowed(grant: Grant) -> dict[str, set[str]]:
+    """What a grant's policy allows, by resource, after what it denies."""
+    found: dict[str, set[str]] = {}
+    for effect in ("Allow", "Deny"):
+        for each in policy(grant)["Statement"]:
+            for resource in each["Resource"] if each["Effect"] == effect else ():
+                actions = found.setdefault(resource, set())
+                (actions.update if effect == "Allow" else actions.difference_update)(
+                    each["Action"]
+                )
+    return found
 
-    assert actions == {"s3:GetBucketLocation", "s3:GetObject", "s3:ListBucket"}
+
+def test_whoever_reads_does_nothing_else() -> None:
+    found = allowed(Grant(reads=frozenset({"a"})))
+
+    assert found == {
+        "arn:aws:s3:::a": {"s3:GetBucketLocation", "s3:ListBucket"},
+        "arn:aws:s3:::a/*": {"s3:GetObject"},
+    }
 
 
-def test_the_tracking_server_cannot_delete_what_was_overwritten() -> None:
-    allowed, denied = set[str](), set[str]()
-    for each in writing(["mlflow"])["Statement"]:
-        (allowed if each["Effect"] == "Allow" else denied).update(each["Action"])
+def test_whoever_writes_cannot_delete_what_was_overwritten() -> None:
+    [statement] = [
+        each
+        for each in policy(Grant(writes=frozenset({"mlflow"})))["Statement"]
+        if each["Effect"] == "Deny"
+    ]
 
-    assert {"s3:PutObject", "s3:DeleteObject"} <= allowed
-    assert denied == {"s3:DeleteObjectVersion"}
-    assert not {action for action in allowed if action.startswith("s3:PutBucket")}
+    assert statement["Action"] == ["s3:DeleteObjectVersion"]
+    assert statement["Resource"] == ["arn:aws:s3:::mlflow/*"]
+    objects = allowed(Grant(writes=frozenset({"mlflow"})))["arn:aws:s3:::mlflow/*"]
+    assert {"s3:PutObject", "s3:DeleteObject"} <= objects
+
+
+def test_whoever_adds_neither_reads_nor_deletes() -> None:
+    found = allowed(Grant(adds=frozenset({"predictions"})))
+
+    objects = found["arn:aws:s3:::predictions/*"]
+    assert objects == {"s3:PutObject", "s3:AbortMultipartUpload"}
 
 
 def test_a_policy_names_its_buckets_and_no_other() -> None:
-    for policy in (reading(["a", "b"]), writing(["a", "b"])):
-        resources = {r for each in policy["Statement"] for r in each["Resource"]}
-        assert resources == {
-            *("arn:aws:s3:::a", "arn:aws:s3:::a/*"),
-            *("arn:aws:s3:::b", "arn:aws:s3:::b/*"),
-        }
+    found = allowed(Grant(frozenset("a"), frozenset("b"), frozenset("c")))
+
+    assert set(found) == {
+        f"arn:aws:s3:::{bucket}{inside}" for bucket in "abc" for inside in ("", "/*")
+    }
+
+
+def test_batch_workers_read_data_and_not_what_the_tracking_server_keeps() -> None:
+    found = grants("mlflow", {"mlflow", "models"}, "predictions", BUCKETS)
+
+    assert found["batch"].buckets() == ["datasets", "predictions"]
+    assert found["predictions"] == Grant(adds=frozenset({"predictions"}))
+    assert found["serving"].buckets() == ["mlflow", "models"]
+
+
+def test_a_lab_that_keeps_no_predictions_has_no_keys_for_them() -> None:
+    assert set(grants("mlflow", (), None, BUCKETS)) == {"tracking", "serving"}
+
+
+def test_whoever_predicts_is_told_the_store_and_its_bucket() -> None:
+    for consumer in ("predictions", "batch"):
+        lab = storage(predictions="predictions")
+        found = lab.one("Secret", f"storage-{consumer}").inputs["stringData"]
+
+        assert found["PREDICTIONS_BUCKET"] == "predictions"
+        assert found["PREDICTIONS_ENDPOINT"] == lab.exports["endpoint"]
+        assert found["PREDICTIONS_KEY_ID"] == consumer
 
 
 def test_every_bucket_of_the_stack_is_made_and_every_consumer_checked() -> None:
@@ -200,7 +251,7 @@ def test_a_store_that_never_answers_is_reported_with_what_to_check(
     keys = {"tracking": Keys("key", "not-a-secret")}
 
     said = refused(
-        lambda s: s.check(keys, {"tracking": ["mlflow"]}, writer="tracking"),
+        lambda s: s.check(keys, {"tracking": ["mlflow"]}, {"tracking": ["mlflow"]}),
         monkeypatch,
     )
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+
+from labfactory.releases.admission import problems
+from labfactory.releases.run import Dataset, Run
 
 with warnings.catch_warnings():
     # What MLflow and skops say when they are imported is not about us.
@@ -20,6 +25,8 @@ with warnings.catch_warnings():
     from mlflow import MlflowClient
     from model_server.digest import tree_digest
     from training import jobs, registry
+    from training.describe import contract, describe
+    from training.describe import data_digest as any_digest
     from training.problems import PROBLEMS, SEED, data_digest
 
 # MLflow uses what its own dependencies (SQLAlchemy, Alembic, pydantic) have deprecated.
@@ -145,6 +152,181 @@ def test_the_expected_answers_are_the_models_own_on_held_out_rows(
     model = mlflow.pyfunc.load_model(first["artifact"])
     assert expected["predictions"] == model.predict(rows).tolist()
     assert set(expected["predictions"]) == {"malignant", "benign"}
+
+
+def logged(client: MlflowClient, run_id: str, path: str, folder: Path) -> Any:
+    return json.loads(
+        Path(client.download_artifacts(run_id, path, str(folder))).read_text()
+    )
+
+
+def test_the_contract_has_the_ranges_of_what_was_learned_from(
+    tracking: MlflowClient, first: dict[str, str], tmp_path: Path
+) -> None:
+    parts = jobs.split(*PROBLEMS["breast_cancer"].load())
+
+    found = logged(tracking, first["run_id"], "contract.json", tmp_path)
+
+    [radius, *_] = found["inputs"]
+    assert radius == {
+        "name": "mean radius",
+        "type": "double",
+        "required": True,
+        "min": parts.features["mean radius"].min(),
+        "max": parts.features["mean radius"].max(),
+    }
+    assert [c["name"] for c in found["inputs"]] == list(parts.features.columns)
+
+
+def test_the_influence_of_the_features_is_of_those_the_model_uses(
+    tracking: MlflowClient, first: dict[str, str], tmp_path: Path
+) -> None:
+    model = mlflow.sklearn.load_model(first["artifact"])
+    used = {
+        name
+        for name, weight in zip(
+            model.feature_names_in_, model.feature_importances_, strict=True
+        )
+        if weight
+    }
+
+    found = logged(tracking, first["run_id"], "influence.json", tmp_path)
+
+    assert "loss of accuracy" in found["method"]
+    assert {name for name, one in found["features"].items() if one["mean"]} <= used
+    assert max(one["mean"] for one in found["features"].values()) > 0.05
+
+
+def test_slices_are_judged_apart_and_have_all_held_out_rows_together(
+    tracking: MlflowClient, first: dict[str, str]
+) -> None:
+    metrics = tracking.get_run(first["run_id"]).data.metrics
+    slices = [f"slices/mean radius {size}" for size in ("low", "middle", "high")]
+
+    rows = [metrics[f"{name}/rows"] for name in slices]
+    right = [metrics[f"{name}/accuracy"] for name in slices]
+    mean = sum(n * part for n, part in zip(rows, right, strict=True)) / sum(rows)
+    assert sum(rows) == len(jobs.split(*PROBLEMS["breast_cancer"].load()).held_out)
+    assert mean == pytest.approx(metrics["accuracy"])
+
+
+def admitted(client: MlflowClient, run_id: str) -> list[str]:
+    found = client.get_run(run_id)
+    files = [file.path for file in client.list_artifacts(run_id)]
+    datasets = tuple(
+        Dataset(one.dataset.name, one.dataset.digest)
+        for one in found.inputs.dataset_inputs
+    )
+    return problems(Run(run_id, tags=found.data.tags, datasets=datasets), files)
+
+
+def test_a_job_s_run_may_be_released(
+    tracking: MlflowClient, first: dict[str, str]
+) -> None:
+    assert admitted(tracking, first["run_id"]) == []
+
+
+def bare_run(client: MlflowClient) -> str:
+    experiment = mlflow.set_experiment("diabetes").experiment_id
+    run_id: str = client.create_run(experiment).info.run_id
+    client.set_terminated(run_id)
+    return run_id
+
+
+def test_the_lines_of_a_refusal_are_all_that_it_takes(
+    tracking: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # There need not be a git here.
+    monkeypatch.setattr(subprocess, "check_output", lambda *_, **__: "0123abc\n")
+    run_id = bare_run(tracking)
+    lines = [said.partition("log it: ")[2] for said in admitted(tracking, run_id)]
+    frame = pd.DataFrame({"age": [1.0, 2.0]})
+
+    for line in lines:
+        exec(line, {"mlflow": mlflow, "frame": frame})
+
+    assert len(lines) == 3
+    assert admitted(tracking, run_id) == []
+
+
+class Doubling:
+    """A model that is none of scikit-learn's."""
+
+    def predict(self, frame: Any) -> Any:
+        return frame["age"].to_numpy() * 2
+
+
+PEOPLE = pd.DataFrame({"age": [1.0, 2.0, 9.0], "sex": ["f", "m", None]})
+
+
+def test_one_call_makes_any_run_one_that_may_be_released(
+    tracking: MlflowClient, tmp_path: Path
+) -> None:
+    run_id = bare_run(tracking)
+
+    with mlflow.start_run(run_id=run_id):
+        describe(
+            Doubling(),
+            PEOPLE,
+            PEOPLE["age"].rename("twice"),
+            name="people",
+            code="v1",
+            owner="team-a",
+            metrics={"worst": lambda truth, said: max(abs(truth - said))},
+            slices={"old": PEOPLE["age"] > 5, "nobody": PEOPLE["age"] > 99},
+        )
+
+    found = tracking.get_run(run_id)
+    assert admitted(tracking, run_id) == []
+    assert found.data.metrics == {"slices/old/rows": 1.0, "slices/old/worst": 9.0}
+    assert found.data.tags["owner"] == "team-a"
+    files = {file.path for file in tracking.list_artifacts(run_id)}
+    assert files == {"contract.json", "environment.txt"}
+
+
+def test_a_learnt_column_has_its_range_or_its_categories() -> None:
+    assert contract(Doubling(), PEOPLE) == {
+        "inputs": [
+            {"name": "age", "type": "double", "required": True, "min": 1.0, "max": 9.0},
+            {
+                "name": "sex",
+                "type": "string",
+                "required": False,
+                "categories": ["f", "m"],
+            },
+        ],
+        "outputs": [{"name": "0", "type": "float64"}],
+    }
+
+
+def test_what_can_not_be_released_is_refused_while_it_is_described(
+    tracking: MlflowClient,
+) -> None:
+    with pytest.raises(ValueError, match="inside `with mlflow"):
+        describe(Doubling(), PEOPLE, PEOPLE["age"])
+    run_id = bare_run(tracking)
+    with (
+        mlflow.start_run(run_id=run_id),
+        pytest.raises(ValueError, match="pass code="),
+    ):
+        describe(Doubling(), PEOPLE, PEOPLE["age"])
+
+
+def test_a_digest_of_any_data_is_of_names_types_values_and_order() -> None:
+    target = PEOPLE["age"]
+    digests = {
+        any_digest(frame, target)
+        for frame in (
+            PEOPLE,
+            PEOPLE.iloc[::-1],
+            PEOPLE.rename(columns={"sex": "kind"}),
+            PEOPLE.assign(age=PEOPLE["age"].astype("float32")),
+            PEOPLE.assign(sex=["f", "m", "m"]),
+        )
+    }
+
+    assert len(digests) == 5
+    assert any_digest(PEOPLE.copy(), target.copy()) in digests
 
 
 def test_the_better_grid_is_the_next_version_and_better(

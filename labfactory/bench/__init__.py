@@ -9,12 +9,14 @@ from rich.console import Console
 
 from labfactory import paths
 from labfactory.bench import (
+    batch,
     cold,
     first,
     memory,
     node,
     program,
     release,
+    releases,
     report,
     server,
     steady,
@@ -35,6 +37,8 @@ FIGURES: dict[str, Measure] = {
     "steady": steady.measure,
     "release": release.measure,
     "server": server.measure,
+    "releases": releases.measure,
+    "batch": batch.measure,
     # Last: it takes the lab of those above away.
     "first": first.measure,
 }

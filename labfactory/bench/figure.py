@@ -26,7 +26,8 @@ class Figure:
     unit: str
     aim: Aim
     values: tuple[float, ...]
-    floors: tuple[float, ...]
+    floors: tuple[float, ...] = ()
+    """None where nothing could cost less, or nothing at all is the best."""
     note: str = ""
     """What was counted beside: `0 changes`."""
     measured: str = ""
@@ -38,19 +39,21 @@ class Figure:
         return median(self.values)
 
     @property
-    def floor(self) -> float:
-        """Median of the floor's runs."""
-        return median(self.floors)
+    def floor(self) -> float | None:
+        """Median of the floor's runs, if there is a floor."""
+        return median(self.floors) if self.floors else None
 
     @property
-    def ratio(self) -> float:
-        """How many times the floor."""
-        return self.value / self.floor
+    def ratio(self) -> float | None:
+        """How many times the floor; None without one."""
+        return self.value / self.floor if self.floor else None
 
     @property
     def met(self) -> bool:
         """Whether the aim is reached."""
         found = self.ratio if self.aim.of == "ratio" else self.value
+        if found is None:
+            return False
         return found >= self.aim.limit if self.aim.at_least else found <= self.aim.limit
 
     def as_json(self) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from labfactory.bench.ground import NAME, Ground, first_answer
 from labfactory.bench.kubectl import Kubectl
 from labfactory.bench.release import MODEL, rows_of
 from labfactory.bench.rendered import Group, Object, groups, state
+from labfactory.demo.story import only
 from labfactory.releases.registry import ModelVersion
-from labfactory.settings.edit import set_variant
+from labfactory.settings.edit import edit
 
 OF_A_RELEASE = ("ServingRuntime", "InferenceService", "HTTPRoute")
 HOST = f"{MODEL}.{NAME}.lab.internal"
@@ -97,14 +98,7 @@ def _by_pulumi(ground: Ground, prepared: Prepared) -> float:
     gateway = _copy(ground, prepared)
     with ThreadPoolExecutor(max_workers=1) as pool:
         started = time.perf_counter()
-        set_variant(
-            ground.stack.file,
-            MODEL,
-            f"v{version.version}",
-            version=version.version,
-            artifact=version.artifact,
-            digest=version.digest,
-        )
+        edit(ground.stack.file, lambda tree: only(tree, MODEL, version)).write()
         applying = pool.submit(ground.pulumi_up)
         answered = first_answer(gateway, HOST, MODEL, prepared.rows, prepared.served_by)
         applying.result()

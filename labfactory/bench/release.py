@@ -11,9 +11,9 @@ from labfactory.bench.figure import Aim, Figure
 from labfactory.bench.ground import NAME, Ground, first_answer
 from labfactory.bench.kubectl import Kubectl
 from labfactory.bench.rendered import declared
-from labfactory.demo.story import CLASSIFIER, Demo
+from labfactory.demo.story import CLASSIFIER, Demo, only
 from labfactory.releases.registry import ModelVersion
-from labfactory.settings.edit import set_variant
+from labfactory.settings.edit import edit
 
 MODEL = CLASSIFIER.model
 BARE = "bare"
@@ -63,14 +63,7 @@ def _edit(
     host = f"{MODEL}.{NAME}.lab.internal"
     with ThreadPoolExecutor(max_workers=1) as pool:
         started = time.perf_counter()
-        set_variant(
-            ground.stack.file,
-            MODEL,
-            f"v{version.version}",
-            version=version.version,
-            artifact=version.artifact,
-            digest=version.digest,
-        )
+        edit(ground.stack.file, lambda tree: only(tree, MODEL, version)).write()
         applying = pool.submit(ground.pulumi_up)
         answered = first_answer(gateway, host, MODEL, rows, served_by)
         applying.result()

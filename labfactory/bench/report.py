@@ -18,6 +18,8 @@ from labfactory.bench.figure import Aim, Figure
 
 COLUMNS = ("figure", "value", "floor", "ratio", "aim", "spread: value, floor", "runs")
 BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
+NONE = "–"
+"""Stands in the table where there is no floor."""
 PAGE = paths.PROJECT / "docs" / "performance.md"
 
 
@@ -44,8 +46,9 @@ def described(machine: Mapping[str, Any], load: float) -> str:
 
 
 def amount(number: float, unit: str) -> str:
-    """A number with its unit, in three digits."""
-    digits = max(0, 3 - len(str(int(abs(number)))))
+    """A number with its unit, in three digits; what was counted is whole."""
+    counted = isinstance(number, int)
+    digits = 0 if counted else max(0, 3 - len(str(int(abs(number)))))
     return f"{number:.{digits}f} {unit}"
 
 
@@ -61,13 +64,18 @@ def row(figure: Figure) -> list[str]:
     spread = ", ".join(
         f"{amount(min(runs), unit).removesuffix(f' {unit}')}-{amount(max(runs), unit)}"
         for runs in (figure.values, figure.floors)
+        if runs
     )
+    floor, ratio = NONE, NONE
+    if figure.floor is not None and figure.ratio is not None:
+        floor = f"{amount(figure.floor, unit)}: {figure.floor_name}"
+        ratio = f"{figure.ratio:.2f} x"
     what = f"{figure.name} ({figure.note})" if figure.note else figure.name
     return [
         what,
         amount(figure.value, unit),
-        f"{amount(figure.floor, unit)}: {figure.floor_name}",
-        f"{figure.ratio:.2f} x",
+        floor,
+        ratio,
         f"{wanted(figure.aim, unit)}: {'met' if figure.met else 'missed'}",
         spread,
         str(len(figure.values)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +18,10 @@ from labfactory import environment, labs, paths
 from labfactory.demo.training import Training, job
 from labfactory.errors import LabError
 from labfactory.progress import Progress
+from labfactory.releases import changes
 from labfactory.releases.edit import write_release
-from labfactory.releases.registry import Registry
+from labfactory.releases.registry import ModelVersion, Registry
+from labfactory.settings.edit import edit
 from labfactory.settings.new import new
 from labfactory.stack import Stack
 from stacks.schema import EmbeddedCluster, LabConfig
@@ -84,17 +87,24 @@ class Demo:
         with self.progress.step(title, estimate=45) as step:
             Training(labs.context(settings), settings.name).run(manifest, step)
 
-    def release(self, example: Example, version: int) -> bool:
+    def release(self, example: Example, version: int, *, traffic: int = 0) -> bool:
         """Write the version into the settings unless it, or a later one, is there."""
         current = self.settings.releases.get(example.model)
-        if current and max(v.version for v in current.variants.values()) >= version:
+        there = [v.version or 0 for v in current.variants.values()] if current else []
+        if there and max(there) >= version:
             return False
-        write_release(self.stack.name, example.model, str(version))
-        return True
+        return write_release(
+            self.stack.name, example.model, str(version), traffic=traffic
+        )
+
+    def edit(self, operation: Callable[[dict[str, Any]], Mapping[str, Any]]) -> None:
+        """Write into the settings what `operation` makes of them; apply nothing."""
+        edit(self.stack.file, operation).write()
 
     def check(self, example: Example) -> str:
         """Send real rows through the gateway; compare with the model in-process."""
-        [variant] = self.settings.releases[example.model].variants.values()
+        release = self.settings.releases[example.model]
+        variant = release.variants[release.stable()]
         found = self.registry.resolve(example.model, str(variant.version))
         expected = json.loads(self.registry.run_artifact(found.run_id, "expected.json"))
         answer = ask(self.outputs, example.model, expected["rows"])
@@ -157,13 +167,30 @@ def run(lab: str = LAB, *, console: Console | None = None) -> None:
 
     demo.train(CLASSIFIER, 2)
     before = demo.services()
-    if demo.release(CLASSIFIER, 2):
+    if demo.release(CLASSIFIER, 2, traffic=10):
+        demo.outputs = demo.apply()
+        progress.say(f"  ✓ {CLASSIFIER.model}: one request in ten goes to version 2")
+        demo.edit(lambda tree: changes.promote(tree, CLASSIFIER.model))
         demo.outputs = demo.apply()
         progress.say(f"  ✓ {demo.check(CLASSIFIER)}")
         progress.say(f"  ✓ {difference(before, demo.services())}")
     console.print(summary(demo))
     console.print("A request that works:\n", highlight=False)
     print(curl(demo))
+
+
+def only(tree: Mapping[str, Any], release: str, found: ModelVersion) -> dict[str, Any]:
+    """The settings with `found` as the only variant of `release`."""
+    old = tree.get("releases", {}).get(release, {"template": "mlflow"})
+    pinned = {
+        "version": found.version,
+        "artifact": found.artifact,
+        "digest": found.digest,
+        "role": "stable",
+        "traffic": 100,
+    }
+    alone = {**old, "variants": {f"v{found.version}": pinned}}
+    return {**tree, "releases": {**tree.get("releases", {}), release: alone}}
 
 
 def outlived(settings: LabConfig) -> bool:
@@ -197,7 +224,8 @@ def summary(demo: Demo) -> Table:
         "Next",
         f"stacks/{demo.stack.file.name} says what the lab is: edit it, then\n"
         f'eval "$(./lab env)"; pulumi preview; pulumi up\n'
-        f"./lab release {REGRESSOR.model} 1    ./lab down    ./lab down --purge",
+        f"./lab status    ./lab rollback {CLASSIFIER.model} --because 'a try'\n"
+        f"./lab down    ./lab down --purge",
     )
     return table
 

@@ -2,139 +2,207 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+import yaml
 
 from labfactory.errors import LabError
+from labfactory.releases import run as runs
+from labfactory.releases.columns import Contract, of
+from labfactory.releases.run import Run
+from labfactory.releases.server import NotThere, Server
 from model_templates.server.model_server.digest import tree_digest
 
 PROXIED = "mlflow-artifacts:/"
-ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
+CONTRACT = "contract.json"
+"""Artifact of a run: what was learnt of the columns, beside the signature."""
 
 
 @dataclass(frozen=True)
-class ModelVersion:
-    """A version of a registered model, pinned by the content of its artifact."""
+class Location:
+    """Where a version of a registered model came from, and where it lies."""
 
     name: str
     version: int
     run_id: str
+    """Empty when the version was registered without a run."""
     artifact: str
     """`s3://BUCKET/PATH` of the artifact tree."""
+
+    def __str__(self) -> str:
+        """Name the version in a sentence."""
+        return f"model {self.name!r} version {self.version}"
+
+
+@dataclass(frozen=True)
+class ModelVersion(Location):
+    """A version of a registered model, pinned by the content of its artifact."""
+
     digest: str
     """`sha256:…` over the artifact tree."""
 
+    __str__ = Location.__str__
+
 
 class Registry:
-    """MLflow's model registry, over its REST interface."""
+    """MLflow's model registry, its runs and its store.
+
+    Every method raises LabError, and NotThere where something does not exist.
+    """
 
     def __init__(
         self, url: str, *, bucket: str, transport: httpx.BaseTransport | None = None
     ) -> None:
         """Talk to the server at `url`, whose artifacts live in `bucket`."""
-        self._url = url
+        self._server = Server(url, transport)
         self._bucket = bucket
-        self._transport = transport
 
     def resolve(self, name: str, version: str) -> ModelVersion:
-        """Return the version (a number or an alias) with its digest.
+        """Return the version (a number or an alias) with its digest."""
+        return self.pin(self.locate(name, version))
 
-        Raises LabError when the model, version, alias or artifact does not exist.
-        """
-        found = self._model_version(name, version)
-        number = int(found["version"])
-        location = self._get(
-            "model-versions/get-download-uri", name=name, version=str(number)
-        )["artifact_uri"]
-        if not location.startswith(PROXIED):
-            raise LabError(
-                f"model {name!r} version {number}: its artifact is at {location!r}, "
-                f"not in the lab's store; log it through {self._url}"
-            )
-        path = location.removeprefix(PROXIED).lstrip("/")
-        return ModelVersion(
-            name=name,
-            version=number,
-            run_id=found.get("run_id", ""),
-            artifact=f"s3://{self._bucket}/{path}",
-            digest=self._digest(path, f"model {name!r} version {number}"),
-        )
-
-    def versions(self, name: str) -> list[int]:
-        """Version numbers of a model, oldest first; none when it is not registered."""
-        found = self._get("model-versions/search", filter=f"name='{name}'")
-        return sorted(int(v["version"]) for v in found.get("model_versions", []))
-
-    def run_artifact(self, run_id: str, path: str) -> bytes:
-        """Content of one file that a run logged."""
-        with self._client() as http:
-            answer = http.get(
-                "/get-artifact", params={"run_uuid": run_id, "path": path}
-            )
-        if answer.is_error:
-            raise LabError(f"run {run_id}: it has no artifact {path!r}")
-        return answer.content
-
-    def _model_version(self, name: str, version: str) -> dict[str, str]:
+    def locate(self, name: str, version: str) -> Location:
+        """Return where the version (a number or an alias) lies, unread."""
+        ask = self._server.ask
         if version.isdigit():
-            found = self._get("model-versions/get", name=name, version=version)
+            found = ask("model-versions/get", name=name, version=version)
         else:
-            found = self._get("registered-models/alias", name=name, alias=version)
-        model_version: dict[str, str] = found["model_version"]
-        return model_version
-
-    def _get(self, what: str, **parameters: str) -> dict[str, Any]:
-        try:
-            with self._client() as http:
-                answer = http.get(f"/api/2.0/mlflow/{what}", params=parameters)
-        except httpx.TransportError as error:
+            found = ask("registered-models/alias", name=name, alias=version)
+        entry = found["model_version"]
+        number = int(entry["version"])
+        place = ask("model-versions/get-download-uri", name=name, version=str(number))
+        uri: str = place["artifact_uri"]
+        if not uri.startswith(PROXIED):
             raise LabError(
-                f"tracking server {self._url}: no answer ({error}); is the lab up? "
-                f"`lab up` starts it"
-            ) from None
-        if answer.status_code == 404:
-            raise LabError(f"tracking server {self._url}: {answer.json()['message']}")
-        answer.raise_for_status()
-        found: dict[str, Any] = answer.json()
-        return found
+                f"model {name!r} version {number}: its artifact is at {uri!r}, "
+                f"not in the lab's store; log it through {self._server.url}"
+            )
+        path = uri.removeprefix(PROXIED).lstrip("/")
+        artifact = f"s3://{self._bucket}/{path}"
+        return Location(name, number, entry.get("run_id", ""), artifact)
 
-    def _digest(self, path: str, whose: str) -> str:
-        with tempfile.TemporaryDirectory() as folder, self._client() as http:
-            names = list(_files(http, path))
+    def pin(self, at: Location) -> ModelVersion:
+        """Return the located version with its digest; reads the whole artifact."""
+        digest = self.digest_of(at.artifact)
+        if digest is None:
+            raise NotThere(
+                f"{at}: the store has no artifact at {at.artifact}; "
+                f"log the model again or choose another version"
+            )
+        return ModelVersion(at.name, at.version, at.run_id, at.artifact, digest)
+
+    def digest_of(self, artifact: str) -> str | None:
+        """`sha256:…` over the artifact tree as it is now; None when it is gone."""
+        path = self._path(artifact)
+        with tempfile.TemporaryDirectory() as folder:
+            names = list(self._files(path))
             if not names:
-                raise LabError(
-                    f"{whose}: the store has no artifact at {path!r}; "
-                    f"log the model again or choose another version"
-                )
+                return None
             for name in names:
                 target = Path(folder) / name
                 target.parent.mkdir(parents=True, exist_ok=True)
-                with (
-                    http.stream("GET", f"{ARTIFACTS}/{path}/{name}") as answer,
-                    target.open("wb") as file,
-                ):
-                    answer.raise_for_status()
-                    for chunk in answer.iter_bytes():
-                        file.write(chunk)
-            digest: str = tree_digest(Path(folder))
+                self._server.download(f"{path}/{name}", target)
+            digest: str = tree_digest(folder)
             return digest
 
-    def _client(self) -> httpx.Client:
-        return httpx.Client(base_url=self._url, timeout=30, transport=self._transport)
+    def versions(self, name: str) -> list[int]:
+        """Version numbers of a model, oldest first; none when it is not registered."""
+        found = self._server.ask("model-versions/search", filter=f"name='{name}'")
+        return sorted(int(v["version"]) for v in found.get("model_versions", []))
 
+    def description(self, name: str) -> str:
+        """What the registry says of the model `name`; empty when it says nothing."""
+        found = self._server.ask("registered-models/get", name=name)
+        said: str = found["registered_model"].get("description", "")
+        return said
 
-def _files(http: httpx.Client, root: str, below: str = "") -> Iterator[str]:
-    """Paths of the files below `root`, relative to it."""
-    answer = http.get(ARTIFACTS, params={"path": f"{root}/{below}".strip("/")})
-    answer.raise_for_status()
-    for entry in answer.json().get("files", []):
-        name = f"{below}/{Path(entry['path']).name}".lstrip("/")
-        if entry["is_dir"]:
-            yield from _files(http, root, name)
-        else:
-            yield name
+    def run(self, run_id: str) -> Run:
+        """What a run says of itself."""
+        return runs.read(self._server.ask("runs/get", run_id=run_id))
+
+    def run_files(self, run_id: str) -> frozenset[str]:
+        """Names of the files and folders that a run logged, the outermost alone."""
+        found = self._server.ask("artifacts/list", run_id=run_id).get("files", [])
+        return frozenset(entry["path"] for entry in found)
+
+    def run_artifact(self, run_id: str, path: str) -> bytes:
+        """Content of one file that a run logged."""
+        asked = {"run_uuid": run_id, "path": path}
+        try:
+            return self._server.send("GET", "/get-artifact", params=asked).content
+        except NotThere:
+            raise NotThere(f"run {run_id}: it has no artifact {path!r}") from None
+
+    def run_object(self, run_id: str, path: str) -> Mapping[str, Any] | None:
+        """The JSON object in a file that a run logged; None when it logged none."""
+        if path not in self.run_files(run_id):
+            return None
+        try:
+            found = json.loads(self.run_artifact(run_id, path))
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise LabError(
+                f"run {run_id}: its artifact {path!r} is no JSON object; log it again "
+                f"with mlflow.log_dict"
+            )
+        return found
+
+    def signature(self, artifact: str) -> Mapping[str, Any] | None:
+        """The signature in the artifact's `MLmodel`; None when there is none.
+
+        `inputs`, `outputs` and `params` are JSON texts, as MLflow writes them.
+        """
+        content = self.read(f"{artifact}/MLmodel")
+        if content is None:
+            return None
+        try:
+            signature: Mapping[str, Any] | None = yaml.safe_load(content)["signature"]
+        except KeyError:
+            return None
+        except (yaml.YAMLError, ValueError, TypeError):
+            raise LabError(
+                f"{artifact}/MLmodel: it is not what MLflow writes; log the model again"
+            ) from None
+        return signature
+
+    def contract(self, name: str, version: str | int) -> Contract:
+        """What a version accepts and answers, as far as it says."""
+        return self.contract_at(self.locate(name, str(version)))
+
+    def contract_at(self, at: Location) -> Contract:
+        """What the version that was located accepts and answers."""
+        learnt = self.run_object(at.run_id, CONTRACT) if at.run_id else None
+        return of(self.signature(at.artifact), learnt)
+
+    def read(self, address: str) -> bytes | None:
+        """Content of the object `s3://BUCKET/PATH`; None when there is none."""
+        return self._server.read(self._path(address))
+
+    def write(self, address: str, content: bytes) -> None:
+        """Make `content` the object `s3://BUCKET/PATH`."""
+        self._server.write(self._path(address), content)
+
+    def _path(self, address: str) -> str:
+        root = f"s3://{self._bucket}/"
+        if not address.startswith(root):
+            raise LabError(
+                f"{address}: the tracking server reaches only the bucket "
+                f"{self._bucket!r}; log the model through {self._server.url}"
+            )
+        return address.removeprefix(root)
+
+    def _files(self, root: str, below: str = "") -> Iterator[str]:
+        """Paths of the files below `root`, relative to it."""
+        for name, is_folder in self._server.listed(f"{root}/{below}".strip("/")):
+            path = f"{below}/{name}".lstrip("/")
+            if is_folder:
+                yield from self._files(root, path)
+            else:
+                yield path

@@ -173,11 +173,14 @@ def settings(name: str, wishes: Wishes, today: datetime.date) -> str:
         platform = f"{{kind: shared, gateway: {_text(wishes.gateway)}}}"
     if wishes.endpoint is None:
         storage = f"kind: minio\n      capacity: {_text(wishes.capacity)}"
+        buckets, off = "mlflow, datasets, predictions", ""
     else:
         storage = (
             f"kind: s3\n      endpoint: {_text(wishes.endpoint)}\n"
             f"      region: {_text(wishes.region)}"
         )
+        # Nobody has said that there is a third bucket.
+        buckets, off = "mlflow, datasets", "# "
     return f"""\
 {HEADER}
 config:
@@ -195,9 +198,11 @@ config:
     # Object storage, and the buckets in it.
     storage:
       {storage}
-      buckets: [mlflow, datasets]
+      buckets: [{buckets}]
     # MLflow: the volume of its database, and the bucket of its artifacts.
     tracking: {{capacity: 5Gi, bucket: mlflow}}
+    # Where predictions of shadows and batches are kept: one of the buckets above.
+    {off}predictions: {{bucket: predictions}}
     # Models that are served, by name.
     releases: {{}}
 """

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from labfactory import paths
 from labfactory.errors import LabError
-from stacks.explain import variants_of
+from stacks.explain import plain, variants_of
 from stacks.schema import LabConfig, Section
 from stacks.spelling import Spelling
 
@@ -65,6 +65,11 @@ def _setting(path: str, field: FieldInfo, where: str) -> Iterator[Row]:
     if isinstance(kind, type) and issubclass(kind, Section):
         yield from _rows(kind, f"{path}.", where)
         return
+    section = plain(kind)
+    if isinstance(section, type) and issubclass(section, Section):
+        yield Row(f"`{path}`{where}", "the settings below", "nothing", meaning)
+        yield from _rows(section, f"{path}.", where)
+        return
     yield Row(f"`{path}`{where}", _how(kind, field), _default(field), meaning)
     if get_origin(kind) is Mapping:
         below = get_args(kind)[1]
@@ -78,7 +83,8 @@ def _how(kind: Any, field: FieldInfo | None = None) -> str:
     notes: list[Any] = list(field.metadata) if field else []
     if get_origin(kind) is Annotated:
         kind, *more = get_args(kind)
-        notes += more
+        for note in more:
+            notes += note.metadata if isinstance(note, FieldInfo) else [note]
     for note in notes:
         if isinstance(note, Spelling):
             longest = f", at most {note.longest} characters" if note.why else ""
@@ -95,7 +101,8 @@ def _how(kind: Any, field: FieldInfo | None = None) -> str:
         return "year-month-day"
     least = next((note.ge for note in notes if isinstance(note, Ge)), None)
     most = next((note.le for note in notes if isinstance(note, Le)), None)
-    return f"whole number from {least}" + (f" to {most}" if most else "")
+    number = "number" if kind is float else "whole number"
+    return f"{number} from {least}" + (f" to {most}" if most else "")
 
 
 def _each(kind: Any) -> str:
@@ -108,6 +115,8 @@ def _default(field: FieldInfo) -> str:
         return "required"
     if field.default is None or field.default == {}:
         return "nothing"
+    if isinstance(field.default, tuple):
+        return f"`[{', '.join(field.default)}]`"
     return f"`{field.default}`"
 
 

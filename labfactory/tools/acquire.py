@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from labfactory.errors import LabError
 from labfactory.progress import Progress, clock
-from labfactory.tools import apt, download, gobuild, pypi, store
+from labfactory.tools import apt, gobuild, pypi, store
 from labfactory.tools.children import Children, Stopped
 from labfactory.tools.estimates import Estimates
 from labfactory.tools.table import TOOLS, build_of
@@ -70,6 +70,8 @@ class Acquisition:
 
     def _downloads(self) -> list[list[Tool]]:
         """Tools with a release file on a host that answers, by release file."""
+        from labfactory.tools import download  # brings httpx, which few commands need
+
         found: dict[str, list[Tool]] = {}
         possible = [
             tool
@@ -84,6 +86,8 @@ class Acquisition:
 
     def _fetch(self, group: Sequence[Tool]) -> None:
         """Download tools; what cannot be had that way is left for a build."""
+        from labfactory.tools import download
+
         for tool in group:
             assert tool.download
             try:

@@ -1,6 +1,7 @@
 """Serve one model: prove its digest, load it, answer until told to stop.
 
     python3 -m model_server --model_name iris --served_by iris-v1 --digest sha256:…
+    python3 -m model_server --model_name iris --served_by iris-vendor --external
 
 Whatever stops it is said in one sentence, as the last line of the log: KServe shows
 that line in the InferenceService's status.
@@ -12,12 +13,18 @@ import argparse
 import gc
 import logging
 import os
+import signal
 import sys
 import traceback
+from pathlib import Path
 from time import perf_counter
+from typing import TYPE_CHECKING
 
-from .digest import mismatch
+from .digest import CARD, mismatch
 from .slim import without_client
+
+if TYPE_CHECKING:
+    from .served import Served
 
 log = logging.getLogger("model_server")
 
@@ -27,15 +34,39 @@ def main() -> int:
     started = perf_counter()
     args = arguments()
     quieten()
-    if problem := mismatch(args.model_dir, args.digest):
-        log.error("%s", problem)
-        return 1
-
     # Collecting garbage while 2,000 modules are imported costs a fifth of the time.
     gc.disable()
+    served = endpoint(args) if args.external else artifact(args)
+    if served is None:
+        return 1
+    gc.freeze()
+    gc.enable()
+    log.info("%s: ready %.1f s after start", args.served_by, perf_counter() - started)
+    run(args, *served)
+    return 0
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line; KServe's runtime fills it in from the InferenceService."""
+    parser = argparse.ArgumentParser(prog="model_server", allow_abbrev=False)
+    parser.add_argument("--model_name", required=True, help="name in the URL")
+    parser.add_argument("--served_by", required=True, help="name in every answer")
+    parser.add_argument("--model_dir", default="/mnt/models")
+    parser.add_argument("--http_port", type=int, default=8080)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--digest", help="sha256:… of the folder")
+    what.add_argument("--external", action="store_true", help="serve LAB_EXTERNAL")
+    return parser.parse_args()
+
+
+def artifact(args: argparse.Namespace) -> tuple[Served, dict[str, str]] | None:
+    """Return the model in the folder and its digest; None, and why in the log."""
+    if problem := mismatch(args.model_dir, args.digest):
+        log.error("%s", problem)
+        return None
     without_client()
-    from .model import LabModel, first_line, load
-    from .server import LabServer
+    from .model import LabModel, load
+    from .refusal import first_line
 
     try:
         model = LabModel(args.model_name, args.served_by, load(args.model_dir))
@@ -49,23 +80,50 @@ def main() -> int:
             type(error).__name__,
             first_line(error),
         )
-        return 1
-    gc.freeze()
-    gc.enable()
-    log.info("%s: ready %.1f s after start", args.served_by, perf_counter() - started)
-    LabServer(model, args.http_port).run()
-    return 0
+        return None
+    return model, {"digest": args.digest}
 
 
-def arguments() -> argparse.Namespace:
-    """Read the command line; KServe's runtime fills it in from the InferenceService."""
-    parser = argparse.ArgumentParser(prog="model_server", allow_abbrev=False)
-    parser.add_argument("--model_name", required=True, help="name in the URL")
-    parser.add_argument("--served_by", required=True, help="name in every answer")
-    parser.add_argument("--model_dir", default="/mnt/models")
-    parser.add_argument("--digest", required=True, help="sha256:… of the folder")
-    parser.add_argument("--http_port", type=int, default=8080)
-    return parser.parse_args()
+def endpoint(args: argparse.Namespace) -> tuple[Served, dict[str, str]] | None:
+    """Return the endpoint of LAB_EXTERNAL and its host; None, and why in the log."""
+    without_client()
+    from .endpoint_settings import Settings, SettingsError
+    from .external import ExternalModel
+
+    # The key is nobody else's business, not even a child process's.
+    key = os.environ.pop("LAB_EXTERNAL_KEY", None)
+    try:
+        settings = Settings.of(os.environ.get("LAB_EXTERNAL", ""), key)
+    except SettingsError as error:
+        log.error("%s: %s", args.served_by, error)
+        return None
+    model = ExternalModel(args.model_name, args.served_by, settings)
+    return model, {"external": model.endpoint.host}
+
+
+def run(args: argparse.Namespace, model: Served, identity: dict[str, str]) -> None:
+    """Serve until SIGTERM, then write what the log of predictions still holds."""
+    from .log import PredictionLog
+    from .server import LabServer
+
+    card = Path(args.model_dir) / CARD
+    predictions = PredictionLog.of(os.environ, args.model_name, args.served_by)
+    server = LabServer(
+        model,
+        args.http_port,
+        identity=identity,
+        card=card.read_bytes() if card.is_file() else None,
+        log=predictions,
+    )
+    # Once it has stopped, uvicorn raises the signal again, for whoever was there first.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    if predictions:
+        predictions.start()
+    try:
+        server.run()
+    finally:
+        if predictions:
+            predictions.close()
 
 
 def quieten() -> None:

@@ -35,13 +35,16 @@ def dumps(answer: Any) -> bytes:
 
 def v1(result: Any, served_by: str) -> dict[str, Any]:
     """Return the body of a v1 answer."""
+    return {"predictions": predictions(result), "served_by": served_by}
+
+
+def predictions(result: Any) -> Any:
+    """Return `result` as what v1 calls predictions: a list with one for each row."""
     if isinstance(result, pd.DataFrame):
-        rows: Any = result.to_dict("records")
-    elif isinstance(result, pd.Series | np.ndarray):
-        rows = result.tolist()
-    else:
-        rows = result
-    return {"predictions": rows, "served_by": served_by}
+        return result.to_dict("records")
+    if isinstance(result, pd.Series | np.ndarray):
+        return result.tolist()
+    return result
 
 
 def v2(result: Any, served_by: str, *, model: str, id_: str) -> dict[str, Any]:
@@ -51,7 +54,7 @@ def v2(result: Any, served_by: str, *, model: str, id_: str) -> dict[str, Any]:
     elif isinstance(result, dict):
         named = {str(name): np.atleast_1d(value) for name, value in result.items()}
     else:
-        named = {"predict": np.atleast_1d(result)}
+        named = {"predict": _array(result)}
     return {
         "model_name": model,
         "id": id_,
@@ -63,6 +66,26 @@ def v2(result: Any, served_by: str, *, model: str, id_: str) -> dict[str, Any]:
 def rows(result: Any) -> int:
     """Return how many rows `result` answers."""
     return len(result) if hasattr(result, "__len__") else 1
+
+
+def head(result: Any, rows: int) -> Any:
+    """Return a copy of the first `rows` rows, which keeps nothing else in memory.
+
+    None where `result` has no rows to choose from.
+    """
+    if isinstance(result, pd.DataFrame | pd.Series | np.ndarray):
+        return result[:rows].copy()
+    return result[:rows] if isinstance(result, list) else None
+
+
+def _array(result: Any) -> Array:
+    try:
+        return np.atleast_1d(result)
+    except ValueError:  # lists of different lengths
+        array: Array = np.empty(len(result), object)
+        for at, row in enumerate(result):
+            array[at] = row
+        return array
 
 
 def _output(name: str, array: Array) -> dict[str, Any]:

@@ -99,16 +99,22 @@ def _only(accepted: type, said: str, dtype: Any) -> Callable[..., Array]:
 def _times(values: Sequence[Any]) -> Array:
     times = []
     for row, value in enumerate(values):
-        try:
-            time = pd.NaT if value is None else pd.Timestamp(_text(value))
-            if time is not pd.NaT and time.tzinfo is not None:
-                time = time.tz_convert("UTC").tz_localize(None)
-        except ValueError:
-            raise ColumnError(
-                Reason.WRONG_TYPE,
-                row,
-                f"takes a date and time as ISO 8601 text, got {kind(value)}",
-            ) from None
+        time = np.datetime64("NaT", "ns")
+        if value is not None:
+            try:
+                stamp = pd.Timestamp(_text(value))
+                if stamp is pd.NaT:
+                    raise ValueError(value)
+                if stamp.tzinfo is not None:
+                    stamp = stamp.tz_convert("UTC").tz_localize(None)
+                # Raises beyond the years 1677 to 2262, which NumPy would wrap around.
+                time = stamp.as_unit("ns").to_datetime64()
+            except ValueError:
+                raise ColumnError(
+                    Reason.WRONG_TYPE,
+                    row,
+                    f"takes a date and time as ISO 8601 text, got {kind(value)}",
+                ) from None
         times.append(time)
     return np.array(times, "datetime64[ns]")
 

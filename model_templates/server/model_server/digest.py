@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+CARD = ".lab-card.html"
+"""The model's card, at the root of its folder: told of the model, no part of it."""
+
 
 def tree_digest(folder: Path | str) -> str:
-    """Return `sha256:<hex>` over every file below `folder`.
+    """Return `sha256:<hex>` over every file below `folder` but its card.
 
     The hash is over one line per file, `<sha256 of content>  <relative path>`, sorted
     by path: what `find -type f | LC_ALL=C sort | xargs sha256sum | sha256sum` gives.
+    Exactly one name is left out: `CARD`, and that only at the root.
     Raises FileNotFoundError when there is no file to pin.
     """
     root = Path(folder)
@@ -19,6 +23,7 @@ def tree_digest(folder: Path | str) -> str:
         for path in root.rglob("*")
         if path.is_file()
     }
+    files.pop(CARD, None)
     if not files:
         raise FileNotFoundError(f"{root}: there is no file below this folder")
     tree = hashlib.sha256()

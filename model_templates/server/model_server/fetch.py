@@ -5,11 +5,13 @@
 KServe runs it as the storage initializer and gives it the store in `AWS_*`. What goes
 wrong is the last line of the log, one sentence: KServe puts it into the status.
 `LAB_DIGEST`, if set, is what the artifact must be: KServe's own servers don't check it.
+The model's card, which lies beside the artifact, comes along where there is one.
 """
 
 from __future__ import annotations
 
 import os
+import posixpath
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -34,13 +36,15 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from .digest import mismatch
+from .digest import CARD, mismatch
 
 FILES_AT_ONCE = 4
 CONNECT, READ = 3, 8
 """Seconds that one try waits for a connection, and for the next bytes."""
 PATIENCE = 10
 """Seconds in which a store that does not answer is tried again."""
+CARD_BYTES = 1 << 20
+"""A larger card is left where it is."""
 REFUSED = {
     "AccessDenied",
     "InvalidAccessKeyId",
@@ -66,6 +70,7 @@ def main(argv: list[str]) -> int:
             if digest and (problem := mismatch(folder, digest)):
                 raise FetchError(f"{uri} in {problem}")
             print(f"{uri}: {files} files in {folder}", flush=True)
+            print(fetch_card(uri, Path(folder)), flush=True)
     except FetchError as error:
         print(error, file=sys.stderr, flush=True)
         return 1
@@ -80,17 +85,7 @@ def fetch(uri: str, folder: Path, *, patience: float = PATIENCE) -> int:
     """
     bucket, prefix = parse(uri)
     endpoint = os.environ.get("AWS_ENDPOINT_URL")
-    client = boto3.client(
-        "s3",
-        region_name=os.environ.get("AWS_DEFAULT_REGION") or "us-east-1",
-        config=Config(
-            connect_timeout=CONNECT,
-            read_timeout=READ,
-            retries={"total_max_attempts": 1},
-            max_pool_connections=FILES_AT_ONCE * 4,
-            s3={"addressing_style": "path" if endpoint else "auto"},
-        ),
-    )
+    client = _client(endpoint)
     again = Retrying(
         retry=retry_if_exception(_passing),
         stop=stop_after_delay(patience),
@@ -116,6 +111,34 @@ def fetch(uri: str, folder: Path, *, patience: float = PATIENCE) -> int:
     except (Boto3Error, BotoCoreError, ClientError, OSError) as error:
         raise FetchError(said(uri, bucket, endpoint, error)) from error
     return len(keys)
+
+
+def fetch_card(uri: str, folder: Path) -> str:
+    """Put the card beside the artifact `uri` into `folder`; return what came of it.
+
+    A model is served without its card: one that is not there, can't be read or is
+    larger than `CARD_BYTES` is no error.
+    """
+    bucket, prefix = parse(uri)
+    key = posixpath.join(posixpath.dirname(prefix.rstrip("/")), "card.html")
+    address = f"s3://{bucket}/{key}"
+    target = folder / CARD
+    try:
+        target.unlink(missing_ok=True)
+        client = _client(os.environ.get("AWS_ENDPOINT_URL"))
+        with client.get_object(Bucket=bucket, Key=key)["Body"] as body:
+            content = body.read(CARD_BYTES + 1)
+        if len(content) > CARD_BYTES:
+            return f"{address}: the card is larger than {CARD_BYTES} bytes; left out"
+        target.write_bytes(content)
+    except (Boto3Error, BotoCoreError, ClientError, OSError) as error:
+        return f"{address}: no card ({first_line(error)})"
+    return f"{address}: the card is in {target}"
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of what `error` says, or its type where it is silent."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def parse(uri: str) -> tuple[str, str]:
@@ -160,6 +183,20 @@ def said(uri: str, bucket: str, endpoint: str | None, error: Exception) -> str:
     if isinstance(error, OSError) and not code:
         return f"{uri}: it can't be written ({error.strerror or error})"
     return f"{uri}: {store} failed ({code or type(error).__name__}); try again"
+
+
+def _client(endpoint: str | None) -> Any:
+    return boto3.client(
+        "s3",
+        region_name=os.environ.get("AWS_DEFAULT_REGION") or "us-east-1",
+        config=Config(
+            connect_timeout=CONNECT,
+            read_timeout=READ,
+            retries={"total_max_attempts": 1},
+            max_pool_connections=FILES_AT_ONCE * 4,
+            s3={"addressing_style": "path" if endpoint else "auto"},
+        ),
+    )
 
 
 def _keys(client: Any, bucket: str, prefix: str) -> Iterator[str]:

@@ -14,3 +14,14 @@ SECONDS = Histogram(
     (*LABELS, "protocol"),
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
 )
+LOG_DROPPED = Counter(
+    "lab_model_log_dropped", "Answers the log of predictions had no room for", LABELS
+)
+EXTERNAL_CALLS = Counter(
+    "lab_model_external_calls",
+    "Calls of an endpoint that is not ours, each try by how it ended",
+    (*LABELS, "outcome"),
+)
+EXTERNAL_COST = Counter(
+    "lab_model_external_cost", "Price of the calls that were answered", LABELS
+)

@@ -1,4 +1,4 @@
-"""The model behind the protocols: read, predict, answer, each timed by the SDK."""
+"""The lab's own models behind the protocols."""
 
 from __future__ import annotations
 
@@ -8,45 +8,26 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-import kserve
 import mlflow.pyfunc
 from mlflow.exceptions import MlflowException
 
-from . import answers, requests
 from .contract import Contract
 from .loose import Loose
-from .refusal import Reason, Refusal
+from .refusal import Reason, Refusal, first_line
+from .served import Call, Served
 
 log = logging.getLogger("model_server")
 MANY_CELLS = 20_000
 """From here on a prediction leaves the event loop, so that probes are answered."""
 
 
-class Call:
-    """One request on its way through the model."""
-
-    __slots__ = ("asked", "body", "json_bytes", "protocol", "rows")
-
-    def __init__(
-        self, protocol: str, body: bytes, json_bytes: int | None = None
-    ) -> None:
-        """Take the raw body; `json_bytes` is set where binary tensors follow JSON."""
-        self.protocol = protocol
-        self.body = body
-        self.json_bytes = json_bytes
-        self.asked = requests.Asked(None)
-        self.rows = 0
-
-
-class LabModel(kserve.Model):  # type: ignore[misc]
+class LabModel(Served):
     """Any MLflow model, through pyfunc."""
 
     def __init__(self, name: str, served_by: str, pyfunc: Any) -> None:
         """Serve `pyfunc` as `name`; `served_by` goes into every answer."""
-        super().__init__(name)
-        self.served_by = served_by
+        super().__init__(name, served_by)
         self.contract = Contract.of(pyfunc.metadata.get_input_schema())
         self.takes = self.contract or Loose(pyfunc.metadata.get_input_schema())
         self.params = pyfunc.metadata.get_params_schema()
@@ -66,18 +47,6 @@ class LabModel(kserve.Model):  # type: ignore[misc]
             except Exception as error:
                 log.info("the saved example was not predicted: %s", first_line(error))
 
-    def preprocess(self, payload: Call, headers: Any = None) -> Call:
-        """Read the body and check it against the contract."""
-        if payload.protocol == "v1":
-            payload.asked = requests.v1(payload.body, self.takes)
-        else:
-            payload.asked = requests.v2(payload.body, self.takes, payload.json_bytes)
-        return payload
-
-    def validate(self, payload: Call) -> Call:
-        """Pass: `preprocess` has checked more than the SDK would."""
-        return payload
-
     async def predict(self, payload: Call, headers: Any = None) -> tuple[Call, Any]:
         """Run the model."""
         _, params, _ = payload.asked
@@ -88,18 +57,7 @@ class LabModel(kserve.Model):  # type: ignore[misc]
             result = await asyncio.to_thread(self.run, data, params)
         else:
             result = self.run(data, params)
-        payload.rows = answers.rows(result)
         return payload, result
-
-    def postprocess(self, result: tuple[Call, Any], headers: Any = None) -> bytes:
-        """Return the answer's body."""
-        call, predicted = result
-        if call.protocol == "v1":
-            return answers.dumps(answers.v1(predicted, self.served_by))
-        id_ = call.asked.id or uuid4().hex
-        return answers.dumps(
-            answers.v2(predicted, self.served_by, model=self.name, id_=id_)
-        )
 
     def run(self, data: Any, params: dict[str, Any] | None = None) -> Any:
         """Return the model's own answer for `data`.
@@ -170,8 +128,3 @@ def direct(pyfunc: Any) -> Callable[[Any], Any] | None:
     if parameter and parameter.kind is not inspect.Parameter.VAR_KEYWORD:
         return lambda data: predict(data, params=None)
     return predict  # type: ignore[no-any-return]
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, or its type where it has none."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__

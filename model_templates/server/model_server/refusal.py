@@ -34,6 +34,20 @@ class Refusal(InvalidInput):  # type: ignore[misc]
         self.kind = reason
 
 
+class EndpointError(Exception):
+    """An endpoint that is not ours failed; the text is the answer's `error`."""
+
+    def __init__(self, text: str, status: int = 502) -> None:
+        """Answer with `status`: 504 when time ran out, else 502."""
+        super().__init__(text)
+        self.status = status
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, or its type where it has none."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
 def kind(value: object) -> str:
     """Return what `value` is in JSON's words; the value itself is never repeated."""
     match value:

@@ -13,6 +13,7 @@ from kserve import InferRequest
 from .contract import Contract
 from .loose import Loose
 from .refusal import Array, Reason, Refusal, kind, listed
+from .rows import Rows
 
 DTYPES: dict[str, Any] = {
     "BOOL": np.bool_,
@@ -41,7 +42,7 @@ class Asked(NamedTuple):
     id: str | None = None
 
 
-def v1(body: bytes, takes: Contract | Loose) -> Asked:
+def v1(body: bytes, takes: Contract | Loose | Rows) -> Asked:
     """Read `{"instances": [...]}` or `{"dataframe_split": {...}}`."""
     message = _object(body)
     if unknown := [key for key in message if key not in V1_KEYS]:
@@ -64,7 +65,9 @@ def v1(body: bytes, takes: Contract | Loose) -> Asked:
     return Asked(_split(message["dataframe_split"], takes), params)
 
 
-def v2(body: bytes, takes: Contract | Loose, json_bytes: int | None = None) -> Asked:
+def v2(
+    body: bytes, takes: Contract | Loose | Rows, json_bytes: int | None = None
+) -> Asked:
     """Read one tensor of all columns or one tensor per column.
 
     `json_bytes` is the length of the JSON part where binary tensors follow it.
@@ -85,7 +88,7 @@ def v2(body: bytes, takes: Contract | Loose, json_bytes: int | None = None) -> A
     return Asked(_columns(tensors, takes), None, id_)
 
 
-def _columns(tensors: dict[str, Array], takes: Contract | Loose) -> Any:
+def _columns(tensors: dict[str, Array], takes: Contract | Loose | Rows) -> Any:
     [name, *others] = tensors
     if not others and name not in takes.names:
         array = tensors[name]
@@ -107,6 +110,8 @@ def _columns(tensors: dict[str, Array], takes: Contract | Loose) -> Any:
                     f"input {name!r} has shape {list(array.shape)}; "
                     "one input per column takes [rows] or [rows, 1]",
                 )
+            array = array.ravel()
+        elif isinstance(takes, Rows) and array.shape[1:] == (1,):
             array = array.ravel()
         columns[name] = array.tolist()
     return takes.of_columns(columns)
@@ -198,7 +203,7 @@ def _decoded(array: Array) -> Array:
     return np.array(texts, object).reshape(array.shape)
 
 
-def _split(split: Any, takes: Contract | Loose) -> Any:
+def _split(split: Any, takes: Contract | Loose | Rows) -> Any:
     if not isinstance(split, dict) or not {"columns", "data"} <= split.keys():
         raise Refusal(
             Reason.BODY, "dataframe_split must be an object with 'columns' and 'data'"

@@ -7,15 +7,16 @@ models; they still run through `kserve.Model`, which times each stage.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any
 
 import kserve
-from fastapi import FastAPI, HTTPException, Request
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse
 from kserve.errors import ModelNotFound, ModelNotReady
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
@@ -25,8 +26,9 @@ from kserve.protocol.rest.v2_endpoints import register_v2_endpoints
 
 from . import metrics
 from .answers import dumps
-from .model import Call, LabModel
-from .refusal import Reason, Refusal
+from .log import PredictionLog, wanted
+from .refusal import EndpointError, Reason, Refusal
+from .served import Call, Served
 
 log = logging.getLogger("model_server")
 BINARY = b"inference-header-content-length"
@@ -35,15 +37,28 @@ MOST_BYTES = 64 * 2**20
 TOO_LARGE = (
     f"the request is larger than {MOST_BYTES // 2**20} MiB; send fewer rows at a time"
 )
+CARD_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    ),
+    "x-content-type-options": "nosniff",
+}
+"""A card repeats what others have written: it may not run or load anything."""
 
 
 class Predictions:
     """The ASGI application: predictions of one model here, all else to `rest`."""
 
-    def __init__(self, model: LabModel, rest: Callable[..., Awaitable[None]]) -> None:
-        """Answer for `model` under its name in both protocols."""
+    def __init__(
+        self,
+        model: Served,
+        rest: Callable[..., Awaitable[None]],
+        log: PredictionLog | None = None,
+    ) -> None:
+        """Answer for `model` under its name; `log` keeps what the route asks for."""
         self._model = model
         self._rest = rest
+        self._log = log
         self._protocols = {
             f"/v1/models/{model.name}:predict": "v1",
             f"/v2/models/{model.name}/infer": "v2",
@@ -72,7 +87,14 @@ class Predictions:
             if len(body) <= MOST_BYTES:  # the rest is read and dropped
                 body += message.get("body", b"")
             more = message.get("more_body", False)
-        status, answer = await self.answer(protocol, bytes(body), scope["headers"])
+        answering = self.answer(protocol, bytes(body), scope["headers"])
+        if self._model.waits:
+            answered = await _while_listening(answering, receive)
+            if answered is None:
+                return
+        else:
+            answered = await answering
+        status, answer = answered
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(answer)).encode()),
@@ -87,30 +109,80 @@ class Predictions:
     ) -> tuple[int, bytes]:
         """Return the status and the body of the answer; never raises."""
         started = perf_counter()
+        call = Call(protocol, body)
+        status, answer, error = await self._answer(call, headers)
+        seconds = perf_counter() - started
+        self._seconds[protocol].observe(seconds)
+        if self._log and (id_ := wanted(headers)) is not None:
+            self._log.add(
+                id_,
+                protocol,
+                status,
+                seconds,
+                rows=call.rows,
+                predicted=call.predicted,
+                error=error,
+                size=len(answer),
+            )
+        return status, answer
+
+    async def _answer(
+        self, call: Call, headers: list[tuple[bytes, bytes]]
+    ) -> tuple[int, bytes, str | None]:
+        """Return status, body and, where it is no prediction, what was wrong."""
         try:
-            if len(body) > MOST_BYTES:
+            if len(call.body) > MOST_BYTES:
                 raise Refusal(Reason.BODY, TOO_LARGE)
-            call = Call(protocol, body, _binary(headers) if protocol == "v2" else None)
+            if call.protocol == "v2":
+                call.json_bytes = _binary(headers)
             answer, _ = await self._model(call)
             self._rows.inc(call.rows)
-            return 200, answer
+            return 200, answer, None
         except Refusal as refusal:
             self._rejects[refusal.kind].inc()
-            return 400, dumps({"error": refusal.reason})
+            status, text = 400, refusal.reason
+        except EndpointError as error:
+            self._failures.inc()
+            status, text = error.status, str(error)
         except Exception as error:
             self._failures.inc()
             log.exception("%s: the model failed", self._model.name)
+            status = 500
             text = f"the model failed ({type(error).__name__}); the pod's log says more"
-            return 500, dumps({"error": text})
-        finally:
-            self._seconds[protocol].observe(perf_counter() - started)
+        return status, dumps({"error": text}), text
+
+
+async def _while_listening(
+    answering: Coroutine[Any, Any, tuple[int, bytes]],
+    receive: Callable[[], Coroutine[Any, Any, Any]],
+) -> tuple[int, bytes] | None:
+    """Await an answer; give it up, with None, when the caller goes away."""
+    answer = asyncio.ensure_future(answering)
+    gone = asyncio.ensure_future(receive())
+    try:
+        await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
+        return answer.result() if answer.done() else None
+    finally:
+        answer.cancel()
+        gone.cancel()
 
 
 class LabServer(RESTServer):  # type: ignore[misc]
     """The SDK's server without what it does per request and nobody reads."""
 
-    def __init__(self, model: LabModel, port: int) -> None:
-        """Serve `model` on `port` of all addresses."""
+    def __init__(
+        self,
+        model: Served,
+        port: int,
+        *,
+        identity: Mapping[str, str],
+        card: bytes | None = None,
+        log: PredictionLog | None = None,
+    ) -> None:
+        """Serve `model` on `port` of all addresses.
+
+        `identity` is told with its readiness; `card` is a page of HTML about it.
+        """
         repository = kserve.ModelRepository()
         repository.update(model)
         super().__init__(
@@ -124,6 +196,9 @@ class LabServer(RESTServer):  # type: ignore[misc]
             timeout_keep_alive=3900,
         )
         self._model = model
+        self._identity = identity
+        self._card = card
+        self._log = log
 
     def create_application(self) -> None:
         """Put the SDK's application behind the short way."""
@@ -132,6 +207,9 @@ class LabServer(RESTServer):  # type: ignore[misc]
         app.add_api_route("/metrics", metrics_handler)
         # First come, first served: the SDK's own routes to unload the model come later.
         app.add_api_route("/v2/repository/{_:path}", _not_here, methods=["POST"])
+        about = f"/v1/models/{self._model.name}"
+        app.add_api_route(about, self._readiness)
+        app.add_api_route(f"{about}/card", self._page, response_model=None)
         register_v1_endpoints(app, self.dataplane, None)
         register_v2_endpoints(app, self.dataplane, self.model_repository_extension)
         for error, status in (
@@ -140,8 +218,27 @@ class LabServer(RESTServer):  # type: ignore[misc]
             (NotImplementedError, HTTPStatus.NOT_IMPLEMENTED),
         ):
             app.add_exception_handler(error, _said(status))
-        self.config.app = Predictions(self._model, app)
+        self.config.app = Predictions(self._model, app, self._log)
         self.config.access_log = False
+
+    async def _readiness(self) -> dict[str, Any]:
+        if not self._model.ready:
+            raise ModelNotReady(self._model.name)
+        return {
+            "name": self._model.name,
+            "ready": True,
+            "served_by": self._model.served_by,
+            **self._identity,
+        }
+
+    async def _page(self) -> Response:
+        if self._card is None:
+            text = (
+                f"{self._model.served_by} has no card; `lab release` makes one from "
+                "the run that trained the model"
+            )
+            return JSONResponse({"error": text}, HTTPStatus.NOT_FOUND)
+        return HTMLResponse(self._card, headers=CARD_HEADERS)
 
 
 async def _not_here() -> None:

@@ -16,7 +16,7 @@ from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.models import infer_signature
 from sklearn.model_selection import cross_val_score, train_test_split
 
-from training import registry
+from training import describe, registry
 from training.problems import PROBLEMS, SEED, Problem, data_digest
 
 FOLDS = 5
@@ -51,12 +51,17 @@ def run(dataset: str, grid: str, name: str, bucket: str) -> dict[str, str]:
         experiment = mlflow.set_experiment(name)
         registry.close_leftovers(client, experiment.experiment_id, tag)
         parts = split(features, target)
+        said = {
+            "owner": problem.owner,
+            "purpose": problem.purpose,
+            "limits": problem.limits,
+        }
         tried = [
-            try_out(problem, grid, settings, parts, {**tags, registry.KEY: tag})
+            try_out(problem, grid, settings, parts, {**tags, **said, registry.KEY: tag})
             for settings in problem.grids[grid].settings
         ]
         _, run_id, model = max(tried, key=lambda one: one[0])
-        info = keep(model, run_id, parts)
+        info = keep(problem, model, run_id, parts)
         version = registry.register(
             client,
             name,
@@ -101,18 +106,17 @@ def try_out(
     )
     model = make(**settings).fit(parts.features, parts.target)
     predicted = model.predict(parts.held_out)
-    learned_from = mlflow.data.from_pandas(
-        parts.features.assign(**{str(parts.target.name): parts.target}),
-        source=CodeDatasetSource(
-            {"loader": f"sklearn.datasets.load_{tags['dataset']}"}
-        ),
-        targets=str(parts.target.name),
-        name=tags["dataset"],
-        digest=tags["data"].removeprefix("sha256:")[:32],
-    )
     with mlflow.start_run(tags=tags) as active:
         mlflow.log_params({"model": type(model).__name__, "seed": SEED, **settings})
-        mlflow.log_input(learned_from, context="training")
+        describe.log_origin(
+            parts.features,
+            parts.target,
+            name=tags["dataset"],
+            digest=tags["data"],
+            source=CodeDatasetSource(
+                {"loader": f"sklearn.datasets.load_{tags['dataset']}"}
+            ),
+        )
         mlflow.log_metric(f"cv_{problem.score}", score)
         mlflow.log_metrics(
             {
@@ -120,12 +124,14 @@ def try_out(
                 for name, metric in problem.metrics.items()
             }
         )
-        mlflow.log_text(environment(), "environment.txt")
         return score, active.info.run_id, model
 
 
-def keep(model: Any, run_id: str, parts: Parts) -> Any:
-    """Log the model, and what it answers once loaded back; return MLflow's info."""
+def keep(problem: Problem, model: Any, run_id: str, parts: Parts) -> Any:
+    """Log the model, its facts, and what it answers once loaded back.
+
+    Returns MLflow's info.
+    """
     example = parts.features.head(2)
     with mlflow.start_run(run_id=run_id):
         info = mlflow.sklearn.log_model(
@@ -138,6 +144,17 @@ def keep(model: Any, run_id: str, parts: Parts) -> Any:
             ],
             serialization_format="skops",
             skops_trusted_types=trusted(model),
+        )
+        describe.log_model_facts(
+            model,
+            parts.features,
+            held_out=(parts.held_out, parts.truth),
+            metrics=problem.metrics,
+            slices=describe.thirds(
+                parts.held_out[problem.slices], parts.features[problem.slices]
+            ),
+            scoring=problem.score,
+            seed=SEED,
         )
         mlflow.log_dict(expected(info.model_uri, parts), "expected.json")
     return info
@@ -167,12 +184,3 @@ def expected(model_uri: str, parts: Parts) -> dict[str, Any]:
         "predictions": answers.tolist(),
         "truth": parts.truth.head(EXPECTED_ROWS).tolist(),
     }
-
-
-def environment() -> str:
-    """Return every installed package with its version, one per line."""
-    found = {
-        f"{package.name}=={package.version}"
-        for package in importlib.metadata.distributions()
-    }
-    return "\n".join(sorted(found, key=str.lower)) + "\n"

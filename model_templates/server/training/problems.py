@@ -43,6 +43,11 @@ class Problem:
     """scikit-learn's name of what cross-validation compares."""
     metrics: Mapping[str, Callable[[Any, Any], float]]
     grids: Mapping[str, Grid]
+    slices: str
+    """Column whose low, middle and high rows are judged apart, too."""
+    purpose: str
+    limits: str
+    owner: str = "demo"
 
 
 def data_digest(features: pd.DataFrame, target: pd.Series) -> str:
@@ -92,6 +97,11 @@ PROBLEMS: Mapping[str, Problem] = {
             ),
             "better": Grid(_logistic, ({"C": 0.01}, {"C": 0.1}, {"C": 1.0})),
         },
+        slices="mean radius",
+        purpose="Show a release: tell malignant from benign tumours by 30 "
+        "measurements of the cell nuclei in an image.",
+        limits="An example, not for diagnosis. Learned from 426 of 569 samples of "
+        "one hospital, from before 1996.",
     ),
     "diabetes": Problem(
         load=_diabetes,
@@ -107,5 +117,10 @@ PROBLEMS: Mapping[str, Problem] = {
             ),
             "better": Grid(Ridge, ({"alpha": 0.01}, {"alpha": 0.1}, {"alpha": 1.0})),
         },
+        slices="bmi",
+        purpose="Show a release: foretell how diabetes goes on within a year by ten "
+        "values of a patient.",
+        limits="An example, not for treatment. Learned from 331 of 442 patients; takes "
+        "values that are centred and scaled as scikit-learn's data set has them.",
     ),
 }

@@ -1,0 +1,1 @@
+"""Predict the rows of files in the object store, in bounded memory."""
