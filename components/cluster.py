@@ -56,8 +56,8 @@ class Cluster(pulumi.ComponentResource):
             # No kubeconfig here: the provider reads the one of whoever runs Pulumi.
             # Where that file lies, and which keys are in it, is no part of the lab.
             {
-                "context": context(config),
-                "clusterIdentifier": context(config),
+                "context": config.context,
+                "clusterIdentifier": config.context,
                 "enableServerSideApply": "true",
                 "enableConfigMapMutable": "true",
                 "enableSecretMutable": "true",
@@ -78,13 +78,6 @@ class Cluster(pulumi.ComponentResource):
     def image(self, name: str) -> str:
         """The reference of the image `name`, which was among `needs`."""
         return self._images[name]
-
-
-def context(config: EmbeddedCluster | ExistingCluster) -> str:
-    """The kubeconfig context of the cluster."""
-    if isinstance(config, EmbeddedCluster):
-        return f"labfactory-{config.name}"
-    return config.context
 
 
 def needed_images(lab: LabConfig) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,7 +13,7 @@ import model_templates
 from components.manifest import Manifest, Parts
 from components.platform import Gateway
 from components.storage import S3Access
-from stacks.schema import EXTERNAL_KEY, ReleaseConfig, VariantConfig
+from stacks.schema import EXTERNAL_KEY, ReleaseConfig
 
 ACCOUNT = "models"
 """ServiceAccount of the predictors; its Secret opens the store to them."""
@@ -51,11 +52,12 @@ class Serving(pulumi.ComponentResource):
         self._add = Parts(self, name, namespace).add
         account = self._add("account", service_account(store["serving"].secret))
         needed = [account, *ready, *self._keys(config.values(), secret)]
-        self._runtimes = self._declare_runtimes(
-            config.values(), image, "predictions" in store, needed
-        )
+        logs = "predictions" in store
+        runtimes = self._runtimes(config.values(), image, logs, needed)
+        external = partial(model_templates.external_service, image=image, logs=logs)
         for release, settings in config.items():
-            services = self._services(release, settings)
+            runtime = runtimes[settings.template]
+            services = self._services(release, settings, runtime, external)
             route = model_templates.http_route(
                 release,
                 settings,
@@ -92,7 +94,7 @@ class Serving(pulumi.ComponentResource):
             for key in sorted(keys)
         ]
 
-    def _declare_runtimes(
+    def _runtimes(
         self,
         releases: Collection[ReleaseConfig],
         image: str,
@@ -101,12 +103,7 @@ class Serving(pulumi.ComponentResource):
     ) -> dict[str, tuple[str, Manifest]]:
         """Declare a runtime for each template in use; return names and objects."""
         found = {}
-        used = {
-            template_of(release, variant)
-            for release in releases
-            for variant in release.variants.values()
-        }
-        for template in sorted(used):
+        for template in sorted({release.template for release in releases}):
             runtime = model_templates.serving_runtime(
                 model_templates.load(template), image=image, logs=logs
             )
@@ -114,29 +111,31 @@ class Serving(pulumi.ComponentResource):
             found[template] = name, self._add(f"runtime-{name}", runtime, after=after)
         return found
 
-    def _services(self, release: str, settings: ReleaseConfig) -> list[Manifest]:
+    def _services(
+        self,
+        release: str,
+        settings: ReleaseConfig,
+        runtime: tuple[str, Manifest],
+        external: Callable[..., dict[str, Any]],
+    ) -> list[Manifest]:
         """Declare a service for each variant of a release."""
         found = []
         for variant, config in settings.variants.items():
-            template = template_of(settings, config)
-            runtime, declared = self._runtimes[template]
-            service = model_templates.inference_service(
-                release,
-                settings,
-                variant,
-                config,
-                model_templates.load(template),
-                runtime=runtime,
-                service_account=ACCOUNT,
-            )
+            if config.external:
+                service = external(release, settings, variant)
+            else:
+                service = model_templates.inference_service(
+                    release,
+                    settings,
+                    variant,
+                    runtime=runtime[0],
+                    service_account=ACCOUNT,
+                )
             role = f"service-{release}-{variant}"
-            found.append(self._add(role, service, after=[declared], patience=PATIENCE))
+            found.append(
+                self._add(role, service, after=[runtime[1]], patience=PATIENCE)
+            )
         return found
-
-
-def template_of(release: ReleaseConfig, variant: VariantConfig) -> str:
-    """The template that serves a variant."""
-    return model_templates.EXTERNAL if variant.external else release.template
 
 
 def external_secret(key: str, value: pulumi.Output[str]) -> dict[str, Any]:

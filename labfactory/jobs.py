@@ -140,15 +140,17 @@ class Jobs:
 
     def _log(self, pod: Any, *, lines: int = LINES) -> str:
         try:
-            text: str = self._core.read_namespaced_pod_log(
+            # Read raw: what the client decodes is the text of a bytes object, "b'…'".
+            answer = self._core.read_namespaced_pod_log(
                 pod.metadata.name,
                 self._namespace,
                 container=pod.spec.containers[0].name,
                 tail_lines=lines,
+                _preload_content=False,
             )
         except ApiException:
             return ""  # it has not started, or is gone already
-        return text
+        return str(answer.data, "utf-8", "replace")
 
 
 def outcome(job: Any) -> str | None:

@@ -51,20 +51,20 @@ def stand_up(name: str, *, progress: Progress | None = None) -> dict[str, Any]:
     """
     progress = progress or Progress()
     stack = Stack(name)
-    settings = settings_of(stack)
+    settings = stack.settings
     prepare(settings, progress)
     stack.ensure(new_seed)
     half_done = rollback.finish(stack)
     for verdict in half_done:
         taken = ", ".join(verdict.rejected)
         progress.say(f"  finishing a rollback of {verdict.release}: {taken} taken back")
-    settings = settings_of(stack)
+    settings = stack.settings
     wanted = [
         f"{release}-{variant}"
         for release, config in settings.releases.items()
         for variant in config.variants
     ]
-    watch = Arrivals(context(settings), settings.name, wanted).failure
+    watch = Arrivals(settings.cluster.context, settings.name, wanted).failure
     # At a terminal Pulumi draws its own clocks.
     step = progress.step(f"pulumi up of stack {name!r}", estimate=20)
     with nullcontext() if sys.stdout.isatty() else step:
@@ -76,7 +76,7 @@ def stand_up(name: str, *, progress: Progress | None = None) -> dict[str, Any]:
 def take_down(name: str, *, purge: bool) -> None:
     """Stop the lab's embedded cluster; `purge` deletes data and Pulumi state too."""
     stack = Stack(name)
-    settings = settings_of(stack)
+    settings = stack.settings
     if not isinstance(settings.cluster, EmbeddedCluster):
         raise LabError(
             f"lab {name!r}: its cluster is not ours to stop; `pulumi destroy` removes "
@@ -101,18 +101,6 @@ def push_images(registry: str) -> None:
     progress = Progress()
     build_images(progress)
     images.push(registry, IMAGES, progress)
-
-
-def settings_of(stack: Stack) -> LabConfig:
-    """The validated settings of a stack. Raises LabError when there is no such file."""
-    return stack.settings
-
-
-def context(settings: LabConfig) -> str:
-    """The kubeconfig context of the lab's cluster."""
-    if isinstance(settings.cluster, EmbeddedCluster):
-        return f"labfactory-{settings.cluster.name}"
-    return settings.cluster.context
 
 
 def prepare(settings: LabConfig, progress: Progress) -> None:

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from labfactory import environment, paths
 from labfactory.errors import LabError
 from stacks.load import read
-from stacks.schema import EmbeddedCluster, LabConfig
+from stacks.schema import LabConfig
 
 
 class Stack:
@@ -39,14 +39,6 @@ class Stack:
                 f"`lab new {self.name}` writes one"
             )
         return read(self.file)
-
-    @property
-    def context(self) -> str:
-        """The kubeconfig context of the lab's cluster."""
-        cluster = self.settings.cluster
-        if isinstance(cluster, EmbeddedCluster):
-            return f"labfactory-{cluster.name}"
-        return cluster.context
 
     def ensure(self, seed: Callable[[], str]) -> None:
         """Select the stack; create it, with its secret seed, when it is new.

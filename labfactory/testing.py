@@ -1,4 +1,4 @@
-"""Run the tests: the unit tests first, then the live story on a cluster of its own."""
+"""Run the tests: the unit tests first, then the live stories on one cluster."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from labfactory import paths, tools
 from labfactory.labs import build_images
 from labfactory.progress import Progress
+
+NONE_CHOSEN = 5
+"""pytest's exit code when the arguments choose no test of a kind."""
 
 
 def run(*, fast: bool, arguments: Sequence[str]) -> int:
@@ -30,11 +33,20 @@ def run(*, fast: bool, arguments: Sequence[str]) -> int:
     if not fast:
         # Here and not in a fixture: pytest would hide the progress of a long build.
         build_images(progress)
-    pytest = [sys.executable, "-m", "pytest", *arguments]
-    if fast:
-        pytest += ["-m", "not live"]
+    # Unit tests share the processors by file; the live ones share a cluster.
+    units = _pytest("-m", "not live", "-n", "auto", "--dist", "loadfile", *arguments)
+    if fast or units not in (0, NONE_CHOSEN):
+        return units
+    live = _pytest("-m", "live", *arguments)
+    return units if live == NONE_CHOSEN else live
+
+
+def _pytest(*words: str) -> int:
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     return subprocess.run(
-        pytest, cwd=paths.PROJECT, env=environment, check=False
+        [sys.executable, "-m", "pytest", *words],
+        cwd=paths.PROJECT,
+        env=environment,
+        check=False,
     ).returncode

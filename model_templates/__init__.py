@@ -10,12 +10,12 @@ from model_templates.batch import batch_cron_job, batch_job
 from model_templates.manifests import (
     card_address,
     external_secret,
+    external_service,
     inference_service,
     serving_runtime,
 )
 from model_templates.routes import host, http_route, preview_path, service_name
 from model_templates.template import (
-    EXTERNAL,
     KServeTemplate,
     ServerTemplate,
     Template,
@@ -24,7 +24,6 @@ from model_templates.template import (
 )
 
 __all__ = [
-    "EXTERNAL",
     "KServeTemplate",
     "ServerTemplate",
     "Template",
@@ -32,6 +31,7 @@ __all__ = [
     "batch_job",
     "card_address",
     "external_secret",
+    "external_service",
     "host",
     "http_route",
     "inference_service",

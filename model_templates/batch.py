@@ -10,7 +10,7 @@ import hashlib
 import json
 from typing import Any
 
-from model_templates.manifests import DIGEST, USER, VERSION, canonical
+from model_templates.manifests import DIGEST, POD, VERSION, canonical
 from stacks.schema import ReleaseConfig
 
 STORE = "storage-batch"
@@ -180,15 +180,7 @@ def _job_spec(
             "metadata": {"labels": labels},
             "spec": {
                 "restartPolicy": "Never",
-                "automountServiceAccountToken": False,
-                "enableServiceLinks": False,
-                "securityContext": {
-                    "runAsNonRoot": True,
-                    "runAsUser": USER,
-                    "runAsGroup": USER,
-                    "fsGroup": USER,
-                    "seccompProfile": {"type": "RuntimeDefault"},
-                },
+                **POD,
                 "initContainers": [fetch],
                 "containers": [worker],
                 "volumes": [

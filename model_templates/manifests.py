@@ -12,8 +12,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from model_templates.routes import RELEASE, service_name
-from model_templates.template import KServeTemplate, ServerTemplate, Template
-from stacks.schema import ExternalConfig, ReleaseConfig, VariantConfig
+from model_templates.template import (
+    EXTERNAL,
+    KServeTemplate,
+    ServerTemplate,
+    Template,
+    load,
+)
+from stacks.schema import ExternalConfig, ReleaseConfig
 
 DIGEST = "labfactory.io/digest"
 """Annotation with the artifact's digest; the model server refuses any other."""
@@ -24,6 +30,22 @@ PREDICTIONS = "storage-predictions"
 """Secret with the store of the predictions, and keys that may write there."""
 PORT = 8080
 USER = 1000
+POD: Mapping[str, Any] = {
+    "automountServiceAccountToken": False,
+    "enableServiceLinks": False,
+    "securityContext": {
+        "runAsNonRoot": True,
+        "runAsUser": USER,
+        "runAsGroup": USER,
+        "fsGroup": USER,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    },
+}
+"""What a pod with a model needs for the `restricted` Pod Security level."""
+SCRATCH = {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}
+"""Volume for temporary files; a server has no other place to write."""
+MODEL_NAME = f"{{{{index .Labels `{RELEASE}`}}}}"
+"""What templates write for the release's name; KServe fills it in."""
 PRE_STOP = 5
 """Seconds in which a stopping pod still answers, until no proxy sends to it."""
 GRACE = 45
@@ -54,30 +76,76 @@ def inference_service(
     release_name: str,
     release: ReleaseConfig,
     variant_name: str,
-    variant: VariantConfig,
-    template: Template,
     *,
     runtime: str,
     service_account: str,
 ) -> dict[str, Any]:
-    """Return the InferenceService of one variant, which runs on `runtime`.
+    """Return the InferenceService of one pinned variant, which runs on `runtime`.
 
-    `template` is the release's, or the one of external endpoints for such a variant.
     Labels and annotations end on the pods: what changes without another model must
     not be among them, or it would restart the variant.
     """
-    resources = release.resources
-    if variant.external:
-        identity: dict[str, str] = {}
-        model: dict[str, Any] = {"env": _forwarding(variant.external)}
-    else:
-        pinned = variant.pinned
-        identity = {
-            VERSION: str(pinned.version),
-            DIGEST: pinned.digest,
-            CARD: card_address(pinned.artifact),
-        }
-        model = {"storageUri": pinned.artifact}
+    pinned = release.variants[variant_name].pinned
+    template = load(release.template)
+    model = {
+        "modelFormat": template.format.model_dump(),
+        "runtime": runtime,
+        "protocolVersion": template.protocols[0],
+        "storageUri": pinned.artifact,
+        "resources": _resources(release),
+    }
+    identity = {
+        VERSION: str(pinned.version),
+        DIGEST: pinned.digest,
+        CARD: card_address(pinned.artifact),
+    }
+    return _service(
+        release_name,
+        release,
+        variant_name,
+        identity,
+        {"serviceAccountName": service_account, "model": model},
+    )
+
+
+def external_service(
+    release_name: str,
+    release: ReleaseConfig,
+    variant_name: str,
+    *,
+    image: str,
+    logs: bool = False,
+) -> dict[str, Any]:
+    """Return the InferenceService of a variant that is somebody else's endpoint.
+
+    It has a container of its own: to KServe a model without an artifact is a server
+    of many models, for which it adds one more container. Such containers are not
+    filled in by KServe, so it is done here.
+    """
+    endpoint = release.variants[variant_name].external
+    assert endpoint
+    name = service_name(release_name, variant_name)
+    text = json.dumps(_container(load(EXTERNAL), image, logs))
+    filled = text.replace(MODEL_NAME, release_name).replace("{{.Name}}", name)
+    container = json.loads(filled)
+    container["env"] += _forwarding(endpoint)
+    container["resources"] = _resources(release)
+    return _service(
+        release_name,
+        release,
+        variant_name,
+        {},
+        {"containers": [container], "volumes": [SCRATCH]},
+    )
+
+
+def _service(
+    release_name: str,
+    release: ReleaseConfig,
+    variant_name: str,
+    identity: Mapping[str, str],
+    predictor: Mapping[str, Any],
+) -> dict[str, Any]:
     return {
         "apiVersion": "serving.kserve.io/v1beta1",
         "kind": "InferenceService",
@@ -94,16 +162,7 @@ def inference_service(
         },
         "spec": {
             "predictor": {
-                "serviceAccountName": service_account,
-                "automountServiceAccountToken": False,
-                "enableServiceLinks": False,
-                "securityContext": {
-                    "runAsNonRoot": True,
-                    "runAsUser": USER,
-                    "runAsGroup": USER,
-                    "fsGroup": USER,
-                    "seccompProfile": {"type": "RuntimeDefault"},
-                },
+                **POD,
                 "terminationGracePeriodSeconds": GRACE,
                 "minReplicas": release.replicas,
                 "maxReplicas": release.replicas,
@@ -113,21 +172,16 @@ def inference_service(
                     # and those that answer become slow.
                     "rollingUpdate": {"maxSurge": "50%", "maxUnavailable": "0%"},
                 },
-                "model": {
-                    "modelFormat": {
-                        "name": template.format.name,
-                        "version": template.format.version,
-                    },
-                    "runtime": runtime,
-                    "protocolVersion": template.protocols[0],
-                    **model,
-                    "resources": {
-                        "requests": canonical(resources.requests.model_dump()),
-                        "limits": canonical(resources.limits.model_dump()),
-                    },
-                },
+                **predictor,
             }
         },
+    }
+
+
+def _resources(release: ReleaseConfig) -> dict[str, Any]:
+    return {
+        "requests": canonical(release.resources.requests.model_dump()),
+        "limits": canonical(release.resources.limits.model_dump()),
     }
 
 
@@ -185,7 +239,7 @@ def _runtime_spec(template: Template, image: str, logs: bool) -> dict[str, Any]:
         ],
         "protocolVersions": list(template.protocols),
         "containers": [_container(template, image, logs)],
-        "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}],
+        "volumes": [SCRATCH],
     }
 
 

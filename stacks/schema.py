@@ -96,6 +96,11 @@ class EmbeddedCluster(Section):
     name: ClusterName
     """Name of the cluster; labs may share one."""
 
+    @property
+    def context(self) -> str:
+        """Context in the kubeconfig."""
+        return f"labfactory-{self.name}"
+
 
 class ExistingCluster(Section):
     """A cluster that somebody else made, reached by a kubeconfig context."""

@@ -7,14 +7,16 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import httpx
 from kubernetes import client
 
-from labfactory import embedded, environment, labs, paths
+from labfactory import embedded, environment, paths
 from labfactory.demo.story import Demo
 from labfactory.progress import Progress
+from labfactory.releases import compare, compare_logs
 from labfactory.stack import Stack
 from stacks.schema import EmbeddedCluster
 
@@ -24,7 +26,12 @@ T = TypeVar("T")
 
 @contextmanager
 def fresh_lab() -> Iterator[Demo]:
-    """Stand up the live tests' lab from nothing; whatever a killed run left goes."""
+    """Stand up the live tests' lab from nothing; whatever a killed run left goes.
+
+    With LABFACTORY_KEEP_TEST_LAB set it goes on with the lab that is there, and leaves
+    it there, for whoever tries one test again and again.
+    """
+    keep = "LABFACTORY_KEEP_TEST_LAB" in os.environ
     home = paths.data().with_name(f"{paths.data().name}-test")
     before = dict(os.environ)
     os.environ["LABFACTORY_HOME"] = str(home)
@@ -38,14 +45,17 @@ def fresh_lab() -> Iterator[Demo]:
         os.environ.pop(name, None)
     progress = Progress()
     try:
-        embedded.down(LAB, purge=True, progress=progress)
-        subprocess.run(["rm", "-rf", str(home / "pulumi")], check=True)
-        Stack(LAB).file.unlink(missing_ok=True)
+        if not keep:
+            embedded.down(LAB, purge=True, progress=progress)
+            subprocess.run(["rm", "-rf", str(home / "pulumi")], check=True)
+            Stack(LAB).file.unlink(missing_ok=True)
         demo = Demo(LAB, progress)
         yield demo
-        demo.stack.file.unlink(missing_ok=True)
+        if not keep:
+            demo.stack.file.unlink(missing_ok=True)
     finally:
-        embedded.down(LAB, purge=True, progress=progress)
+        if not keep:
+            embedded.down(LAB, purge=True, progress=progress)
         os.environ.clear()
         os.environ.update(before)
 
@@ -58,7 +68,7 @@ def cluster(demo: Demo) -> str:
 
 
 def core(demo: Demo) -> client.CoreV1Api:
-    return client.CoreV1Api(environment.kubernetes(labs.context(demo.settings)))
+    return client.CoreV1Api(environment.kubernetes(demo.settings.cluster.context))
 
 
 def pods(demo: Demo, namespace: str | None = None) -> list[Any]:
@@ -111,3 +121,12 @@ def pulumi(demo: Demo, *arguments: str) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
     )
+
+
+def compared(demo: Demo, release: str) -> dict[str, compare.Figures]:
+    """Each variant's figures of the last hour, by its name."""
+    until = datetime.now(UTC)
+    since = until - timedelta(hours=1)
+    settings, logs = compare_logs.of_release(demo.stack.name, release, since, until)
+    found = compare.join(logs, settings, release, since=since, until=until)
+    return {each.variant: each for each in found.variants}

@@ -42,21 +42,24 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 ROWS = 20
 
 
-class Model(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
-    """Answers with what it has seen of each row, types and all."""
+with warnings.catch_warnings():
+    # MLflow asks for type hints, which it would then take for a signature.
+    warnings.simplefilter("ignore", UserWarning)
 
-    # MLflow would take type hints for a signature, and warn of these.
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
-        if isinstance(model_input, dict):
-            return np.stack(list(model_input.values())).sum(axis=(0, 2))
-        if isinstance(model_input, np.ndarray):
-            return model_input.sum(axis=1)
-        if "poison" in model_input and model_input["poison"].eq(13).any():
-            raise ArithmeticError("thirteen")
-        return [
-            "|".join(f"{type(v).__name__}={v}" for v in row)
-            for row in model_input.itertuples(index=False)
-        ]
+    class Model(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+        """Answers with what it has seen of each row, types and all."""
+
+        def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+            if isinstance(model_input, dict):
+                return np.stack(list(model_input.values())).sum(axis=(0, 2))
+            if isinstance(model_input, np.ndarray):
+                return model_input.sum(axis=1)
+            if "poison" in model_input and model_input["poison"].eq(13).any():
+                raise ArithmeticError("thirteen")
+            return [
+                "|".join(f"{type(v).__name__}={v}" for v in row)
+                for row in model_input.itertuples(index=False)
+            ]
 
 
 def columns(*specs: ColSpec) -> ModelSignature:

@@ -263,17 +263,19 @@ def services(lab: LabConfig) -> dict[str, str]:
     """The InferenceService of each variant, by name, as it is applied."""
     found = {}
     for name, release in lab.releases.items():
-        template = model_templates.load(release.template)
         for variant_name, variant in release.variants.items():
-            manifest = model_templates.inference_service(
-                name,
-                release,
-                variant_name,
-                variant,
-                template,
-                runtime="lab-mlflow",
-                service_account="models",
-            )
+            if variant.external:
+                manifest = model_templates.external_service(
+                    name, release, variant_name, image="lab:1"
+                )
+            else:
+                manifest = model_templates.inference_service(
+                    name,
+                    release,
+                    variant_name,
+                    runtime="lab-mlflow",
+                    service_account="models",
+                )
             assert manifest["metadata"]["name"] == model_templates.service_name(
                 name, variant_name
             )

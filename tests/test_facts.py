@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -66,10 +67,12 @@ def live(monkeypatch: pytest.MonkeyPatch) -> Live:
     monkeypatch.setattr(
         routes,
         "Routes",
-        lambda context, namespace: SimpleNamespace(ready=lambda: {"iris-v1": True}),
+        lambda context, namespace: nullcontext(
+            SimpleNamespace(ready=lambda: {"iris-v1": True})
+        ),
     )
     monkeypatch.setattr(registry, "Registry", Registry)
-    found = Live(LabConfig.model_validate(example()), "labfactory-demo")
+    found = Live(LabConfig.model_validate(example()))
     found.tracking_url = "http://mlflow:5000"
     return found
 
@@ -118,9 +121,9 @@ def test_the_cluster_is_asked_while_pulumi_works(
         return {}
 
     slow = SimpleNamespace(ready=ready)
-    monkeypatch.setattr(routes, "Routes", lambda context, namespace: slow)
+    monkeypatch.setattr(routes, "Routes", lambda context, namespace: nullcontext(slow))
 
-    with Live(LabConfig.model_validate(example()), "labfactory-demo"):
+    with Live(LabConfig.model_validate(example())):
         assert asked.wait(5)
 
 
@@ -131,10 +134,10 @@ def test_a_cluster_that_does_not_answer_matters_only_when_it_is_asked(
         raise LabError("cluster: no answer")
 
     slow = SimpleNamespace(ready=silent)
-    monkeypatch.setattr(routes, "Routes", lambda context, namespace: slow)
+    monkeypatch.setattr(routes, "Routes", lambda context, namespace: nullcontext(slow))
 
     with (
-        Live(LabConfig.model_validate(example()), "labfactory-demo") as found,
+        Live(LabConfig.model_validate(example())) as found,
         pytest.raises(LabError, match="no answer"),
     ):
         found.ready("iris-v1")

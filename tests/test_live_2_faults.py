@@ -14,7 +14,7 @@ import psutil
 import pytest
 from kubernetes import client
 
-from labfactory import embedded, environment, labs, paths
+from labfactory import embedded, environment, paths
 from labfactory.demo.story import CLASSIFIER, EXAMPLES, REGRESSOR, Demo, only
 from labfactory.errors import LabError
 from tests.live_lab import cluster, core, eventually, pods, ready
@@ -220,7 +220,7 @@ def test_a_full_object_store_says_so_and_goes_on_when_there_is_room(
     # A small file system over the store's folder stands for a volume that is full.
     [volume] = (paths.cluster(cluster(lab)) / "volumes").glob("*_minio*")
     supervisor = psutil.Process(embedded.processes(cluster(lab))["supervisor"])
-    apps = client.AppsV1Api(environment.kubernetes(labs.context(lab.settings)))
+    apps = client.AppsV1Api(environment.kubernetes(lab.settings.cluster.context))
     inside = ["nsenter", f"--target={supervisor.pid}", "--mount", "--pid"]
     where = f"/run/labfactory/volumes/{volume.name}"
     store = core(lab).read_namespaced_secret("storage-tracking", lab.settings.name)

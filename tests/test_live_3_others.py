@@ -28,7 +28,7 @@ def second(lab: Demo) -> Stack:
         "credentials_issued": lab.settings.credentials_issued,
         "cluster": {
             "target": "existing",
-            "context": labs.context(lab.settings),
+            "context": lab.settings.cluster.context,
             "registry": "localhost/labfactory",
         },
         "platform": {"kind": "shared", "gateway": "projectcontour/lab"},

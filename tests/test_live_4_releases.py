@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -20,8 +19,8 @@ from scipy.stats import binom
 
 from labfactory import client
 from labfactory.demo.story import REGRESSOR, Demo
-from labfactory.releases import changes, compare, compare_logs
-from tests.live_lab import core, eventually, pulumi
+from labfactory.releases import changes
+from tests.live_lab import compared, core, eventually, pulumi
 
 pytestmark = pytest.mark.live
 
@@ -46,7 +45,7 @@ class Caller:
     """Asks the release again and again, and remembers who answered what."""
 
     def __init__(self, demo: Demo, row: list[float]) -> None:
-        self._client = httpx.Client(
+        self.client = httpx.Client(
             base_url=demo.outputs["gateway_url"],
             headers={"Host": demo.outputs["model_hosts"][MODEL]},
             timeout=10,
@@ -55,7 +54,7 @@ class Caller:
         self._body = {"instances": [row]}
 
     def ask(self, prefix: str = "", **headers: str) -> httpx.Response:
-        return self._client.post(
+        return self.client.post(
             f"{prefix}/v1/models/{MODEL}:predict",
             json=self._body,
             headers={name.replace("_", "-"): text for name, text in headers.items()},
@@ -72,8 +71,10 @@ class Caller:
 
 
 @pytest.fixture
-def caller(lab: Demo, row: list[float]) -> Caller:
-    return Caller(lab, row)
+def caller(lab: Demo, row: list[float]) -> Iterator[Caller]:
+    found = Caller(lab, row)
+    with found.client:
+        yield found
 
 
 @contextmanager
@@ -215,18 +216,18 @@ def test_a_variant_without_requests_has_an_address_and_then_gets_all(
 
 
 def test_a_preview_reaches_no_page_that_callers_do_not(caller: Caller) -> None:
-    assert caller._client.get("/preview/v1/metrics").status_code == 404
-    assert caller._client.get("/metrics").status_code == 404
+    assert caller.client.get("/preview/v1/metrics").status_code == 404
+    assert caller.client.get("/metrics").status_code == 404
 
 
 def test_the_server_says_which_content_it_serves(lab: Demo, caller: Caller) -> None:
-    said = caller._client.get(f"/v1/models/{MODEL}").json()
+    said = caller.client.get(f"/v1/models/{MODEL}").json()
 
     assert said["digest"] == lab.settings.releases[MODEL].variants["v2"].digest
 
 
 def test_the_card_is_a_page_beside_the_model(caller: Caller) -> None:
-    page = caller._client.get(f"/v1/models/{MODEL}/card")
+    page = caller.client.get(f"/v1/models/{MODEL}/card")
 
     assert page.status_code == 200
     assert page.headers["content-type"].startswith("text/html")
@@ -245,22 +246,13 @@ def to_shadow(release: dict[str, Any], percent: int = 100) -> None:
     }
 
 
-def compared(demo: Demo) -> dict[str, compare.Figures]:
-    """Each variant's figures of the last hour, by its name."""
-    until = datetime.now(UTC)
-    since = until - timedelta(hours=1)
-    settings, logs = compare_logs.of_release(demo.stack.name, MODEL, since, until)
-    found = compare.join(logs, settings, MODEL, since=since, until=until)
-    return {each.variant: each for each in found.variants}
-
-
 def test_a_shadow_is_compared_by_what_both_answered(lab: Demo, caller: Caller) -> None:
     set_release(lab, to_shadow)
     time.sleep(2)
     assert caller.many(300) == {V2: 300}
 
     def both() -> Any:
-        figures = compared(lab)
+        figures = compared(lab, MODEL)
         agreed = figures["v1"].agreement
         return agreed and agreed.requests >= 295 and figures
 
@@ -275,7 +267,7 @@ def test_a_shadow_that_dies_costs_the_caller_nothing(lab: Demo, caller: Caller) 
 
     from labfactory import environment
 
-    apps = AppsV1Api(environment.kubernetes(lab.stack.context))
+    apps = AppsV1Api(environment.kubernetes(lab.stack.settings.cluster.context))
     namespace = lab.settings.name
     with asked_all_the_time(caller.ask) as statuses:
         core(lab).delete_collection_namespaced_pod(

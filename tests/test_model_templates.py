@@ -37,14 +37,11 @@ def release(**changes: Any) -> ReleaseConfig:
 
 def service(of: ReleaseConfig | None = None) -> dict[str, Any]:
     of = of or release()
-    template = model_templates.load(of.template)
-    [(name, variant)] = of.variants.items()
+    [name] = of.variants
     return model_templates.inference_service(
         "iris",
         of,
         name,
-        variant,
-        template,
         runtime="lab-mlflow-1",
         service_account="models",
     )

@@ -72,15 +72,13 @@ def manifests(lab: Lab) -> Iterator[tuple[str, dict[str, Any]]]:
         runtime = model_templates.serving_runtime(template, image="localhost/lab:1")
         used = runtime["metadata"]["name"]
         yield f"serving-runtime-{used}", runtime
-        for key, each in config.variants.items():
+        for key in config.variants:
             yield (
                 f"serving-service-{name}-{key}",
                 model_templates.inference_service(
                     name,
                     config,
                     key,
-                    each,
-                    template,
                     runtime=used,
                     service_account="models",
                 ),
@@ -258,7 +256,7 @@ def test_a_plan_asks_pulumi_once_and_the_cluster_about_what_changes(
     class Live:
         tracking_url = None
 
-        def __init__(self, settings: Any, context: str) -> None:
+        def __init__(self, settings: Any) -> None:
             assert context == "labfactory-demo"
 
         def __enter__(self) -> Known:

@@ -52,6 +52,12 @@ class Cluster:
     def clear(self, release: str) -> None:
         del self.open[release]
 
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pulumi
@@ -160,15 +161,13 @@ def test_an_external_variant_is_served_by_the_lab_s_own_server() -> None:
     lab = serving(iris=release(v1=variant(1), vendor=external()))
 
     service = named(lab, "serving-service-iris-vendor")
-    model = service.spec["predictor"]["model"]
-    [runtime] = [
-        each
-        for each in lab.all("ServingRuntime")
-        if each.metadata["name"] == model["runtime"]
-    ]
-    assert "--external" in runtime.spec["containers"][0]["args"]
-    assert runtime.name in service.dependencies
-    assert "storageUri" not in model
+    [container] = service.spec["predictor"]["containers"]
+    assert container["image"] == "images/lab:1"
+    assert "--external" in container["args"]
+    assert "--model_name=iris" in container["args"]
+    assert "--served_by=iris-vendor" in container["args"]
+    assert "{{" not in json.dumps(container)
+    assert "model" not in service.spec["predictor"]
 
 
 def test_an_endpoint_s_key_is_a_secret_that_only_its_server_gets() -> None:
@@ -177,11 +176,11 @@ def test_an_endpoint_s_key_is_a_secret_that_only_its_server_gets() -> None:
     secret = lab.one("Secret", "external-vendor")
     assert secret.inputs["stringData"] == {"key": "the secret external-vendor"}
     assert "stringData" in secret.secrets
-    [settings, key] = named(lab, "serving-service-iris-vendor").spec["predictor"][
-        "model"
-    ]["env"]
-    assert "vendor" not in settings["value"]
-    assert key["valueFrom"]["secretKeyRef"]["name"] == secret.metadata["name"]
+    predictor = named(lab, "serving-service-iris-vendor").spec["predictor"]
+    variables = {each["name"]: each for each in predictor["containers"][0]["env"]}
+    assert "vendor" not in variables["LAB_EXTERNAL"]["value"]
+    reference = variables["LAB_EXTERNAL_KEY"]["valueFrom"]["secretKeyRef"]
+    assert reference["name"] == secret.metadata["name"]
     assert "external-vendor" not in str(named(lab, "serving-service-iris-v1").spec)
 
 

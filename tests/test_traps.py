@@ -22,8 +22,6 @@ def service(**predictor: Any) -> Manifest:
         "iris",
         config,
         "v1",
-        config.variants["v1"],
-        model_templates.load("mlflow"),
         runtime="lab-mlflow",
         service_account="models",
     )

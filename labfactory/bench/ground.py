@@ -58,7 +58,7 @@ class Ground:
         """Start anew: a cluster with nothing but images, a stack without state."""
         self.clear()
         new(NAME, owner="bench", target="embedded")
-        labs.prepare(labs.settings_of(self.stack), self.progress)
+        labs.prepare(self.stack.settings, self.progress)
         self.stack.ensure(new_seed)
 
     def lab(self) -> Demo:

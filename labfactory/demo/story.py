@@ -64,7 +64,7 @@ class Demo:
     @property
     def settings(self) -> LabConfig:
         """The lab's settings as they are on disk now."""
-        return labs.settings_of(self.stack)
+        return self.stack.settings
 
     def apply(self) -> dict[str, Any]:
         """Bring the lab to what its settings say."""
@@ -85,7 +85,7 @@ class Demo:
         )
         title = f"train {example.model}, parameter grid {GRIDS[version]!r}"
         with self.progress.step(title, estimate=45) as step:
-            Training(labs.context(settings), settings.name).run(manifest, step)
+            Training(settings.cluster.context, settings.name).run(manifest, step)
 
     def release(self, example: Example, version: int, *, traffic: int = 0) -> bool:
         """Write the version into the settings unless it, or a later one, is there."""
@@ -122,7 +122,7 @@ class Demo:
     def services(self) -> dict[str, str]:
         """The identity of every predictor pod, by InferenceService."""
         settings = self.settings
-        core = client.CoreV1Api(environment.kubernetes(labs.context(settings)))
+        core = client.CoreV1Api(environment.kubernetes(settings.cluster.context))
         key = "serving.kserve.io/inferenceservice"
         pods = core.list_namespaced_pod(settings.name, label_selector=key).items
         return {pod.metadata.labels[key]: pod.metadata.uid for pod in pods}

@@ -28,11 +28,14 @@ STOP_SECONDS = 60.0
 def supervisor(folder: Path) -> psutil.Process | None:
     """The supervisor of the cluster in `folder`, found by what it runs.
 
-    Without a pid file there is none that could be wrong.
+    Without a pid file there is none that could be wrong. Another checkout may have
+    started it, from its own copy of the program.
     """
     for process in psutil.process_iter(["cmdline"]):
-        words = process.info["cmdline"] or [""]
-        ours = words[-2:] == [str(SUPERVISOR), str(folder)]
+        words = process.info["cmdline"] or []
+        if len(words) < 2 or words[-1] != str(folder):
+            continue
+        ours = Path(words[-2]).parts[-3:] == SUPERVISOR.parts[-3:]
         if ours and Path(words[0]).name not in ("setsid", NAMESPACES[0]):
             return process
     return None

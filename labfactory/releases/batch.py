@@ -45,7 +45,7 @@ def run(
     """
     progress = progress or Progress()
     stack = Stack(lab)
-    settings = labs.settings_of(stack)
+    settings = stack.settings
     input, output = input.rstrip("/"), output.rstrip("/")
     config, chosen = checked(settings, release, input, output, variant, parallelism)
     manifest = batch_job(
@@ -59,7 +59,7 @@ def run(
         owner=settings.owner,
     )
     name = manifest["metadata"]["name"]
-    jobs = Jobs(labs.context(settings), settings.name)
+    jobs = Jobs(settings.cluster.context, settings.name)
     # A Job that is done looks again: what it finds done stays as it is.
     jobs.start(manifest, again=True)
     follow = f"`lab batch {release} {input} {output} --lab {lab}` follows it"

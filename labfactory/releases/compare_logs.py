@@ -30,7 +30,7 @@ def of_release(
     from labfactory.stack import Stack
 
     stack = Stack(lab)
-    settings = labs.settings_of(stack)
+    settings = stack.settings
     config = settings.releases.get(release)
     if config is None:
         there = ", ".join(settings.releases) or "none"
@@ -165,9 +165,9 @@ def _secret(settings: LabConfig) -> Mapping[str, str]:
     from kubernetes import client
     from kubernetes.client.exceptions import ApiException
 
-    from labfactory import environment, labs
+    from labfactory import environment
 
-    context = labs.context(settings)
+    context = settings.cluster.context
     api = client.CoreV1Api(environment.kubernetes(context))
     try:
         secret = api.read_namespaced_secret(SECRET, settings.name, _request_timeout=10)

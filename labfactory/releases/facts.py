@@ -24,10 +24,10 @@ OWN = "localhost/"
 class Live:
     """The facts of one lab. What is slow is asked once, and only when it is needed."""
 
-    def __init__(self, settings: LabConfig, context: str) -> None:
-        """Begin to ask the lab's cluster `context` which variants are ready."""
+    def __init__(self, settings: LabConfig) -> None:
+        """Begin to ask the lab's cluster which variants are ready."""
         self._settings = settings
-        self._context = context
+        self._context = settings.cluster.context
         self.tracking_url: str | None = None
         self._pool = ThreadPoolExecutor(max_workers=2)
         self._ready: Future[Mapping[str, bool]] = self._pool.submit(self._ask_ready)
@@ -88,7 +88,8 @@ class Live:
     def _ask_ready(self) -> Mapping[str, bool]:
         from labfactory.releases.routes import Routes
 
-        return Routes(self._context, self._settings.name).ready()
+        with Routes(self._context, self._settings.name) as routes:
+            return routes.ready()
 
     def _ask_nodes(self) -> tuple[list[Any], list[Any]]:
         from kubernetes import client

@@ -189,7 +189,9 @@ def _state(name: str, objects: list[tuple[str, Mapping[str, Any]]]) -> State | N
 
 def _variant(release: str, service: Mapping[str, Any]) -> Variant:
     metadata, predictor = service["metadata"], service["spec"]["predictor"]
-    annotations, model = metadata.get("annotations") or {}, predictor["model"]
+    annotations = metadata.get("annotations") or {}
+    # An external endpoint is no model to KServe, but a container of its own.
+    model = predictor.get("model") or predictor["containers"][0]
     version = annotations.get(VERSION)
     asked = (model.get("resources") or {}).get("requests") or {}
     return Variant(

@@ -64,7 +64,7 @@ def plan(
     """
     stack = Stack(name)
     settings = stack.settings
-    with Live(settings, stack.context) as facts:
+    with Live(settings) as facts:
         # What costs little is asked for while Pulumi works, the rest when it matters.
         changes = meaning.read(stack.preview())
         facts.tracking_url = changes.outputs.get("tracking_url")

@@ -65,15 +65,16 @@ def roll_back(
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         evidence=evidence or {},
     )
-    routes = Routes(stack.context, before.name)
     good = after.releases[release].stable()
-    if not routes.ready().get(service_name(release, good)):
-        raise LabError(
-            f"release {release!r}: {good} can't answer (it is not ready), so nothing "
-            f"was changed; `lab up {lab}` starts it, `kubectl -n {before.name} "
-            f"describe inferenceservice {service_name(release, good)}` says more"
-        )
-    routes.turn(release, rules(release, after.releases[release]), found)
+    with Routes(before.cluster.context, before.name) as routes:
+        if not routes.ready().get(service_name(release, good)):
+            raise LabError(
+                f"release {release!r}: {good} can't answer (it is not ready), so "
+                f"nothing was changed; `lab up {lab}` starts it, `kubectl -n "
+                f"{before.name} describe inferenceservice "
+                f"{service_name(release, good)}` says more"
+            )
+        routes.turn(release, rules(release, after.releases[release]), found)
     return RolledBack(found, good, write_back(change, found, push=push))
 
 
@@ -109,7 +110,8 @@ def finish(stack: Stack) -> list[Verdict]:
     The routes keep their verdicts until `close`, when Pulumi agrees.
     """
     settings = stack.settings
-    open_ = pending(settings, Routes(stack.context, settings.name))
+    with Routes(settings.cluster.context, settings.name) as routes:
+        open_ = pending(settings, routes)
     for verdict, written in open_:
         operation = partial(reapplied, () if written else verdict.rejected, verdict)
         write_back(edit(stack.file, operation), verdict)
@@ -120,9 +122,10 @@ def close(stack: Stack, verdicts: list[Verdict]) -> None:
     """Take verdicts off their routes, once the settings say it and Pulumi agrees."""
     if not verdicts:
         return
-    routes = Routes(stack.context, stack.settings.name)
-    for verdict in verdicts:
-        routes.clear(verdict.release)
+    settings = stack.settings
+    with Routes(settings.cluster.context, settings.name) as routes:
+        for verdict in verdicts:
+            routes.clear(verdict.release)
 
 
 def reapplied(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import httpx2
 from lightkube.generic_resource import create_namespaced_resource
@@ -53,12 +53,20 @@ class Verdict:
 
 
 class Routes:
-    """The HTTPRoutes of one lab."""
+    """The HTTPRoutes of one lab; to be used in a `with` block."""
 
     def __init__(self, context: str, namespace: str) -> None:
         """Talk to the cluster `context` about the lab in `namespace`."""
         self._where = f"cluster {context!r}, namespace {namespace!r}"
         self._cluster = environment.cluster(context, namespace)
+
+    def __enter__(self) -> Self:
+        """Keep the connection for as long as the block lasts."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connection."""
+        self._cluster.close()
 
     def live(self) -> dict[str, Mapping[str, Any]]:
         """Each release's route as it is now; empty where there is no lab yet."""

@@ -43,10 +43,9 @@ class Status:
 
 def status(lab: str) -> Status:
     """Read settings and cluster; raises LabError when the cluster does not answer."""
-    stack = Stack(lab)
-    settings = stack.settings
-    routes = Routes(stack.context, settings.name)
-    return judged(lab, settings, routes.live(), routes.ready(), routes.verdicts())
+    settings = Stack(lab).settings
+    with Routes(settings.cluster.context, settings.name) as routes:
+        return judged(lab, settings, routes.live(), routes.ready(), routes.verdicts())
 
 
 def judged(

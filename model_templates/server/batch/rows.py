@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -157,38 +157,41 @@ class Predictor:
             yield from self._halving(asked, rows)
 
     def _halving(self, asked: list[Any], rows: Any) -> Iterator[Outcome]:
-        try:
-            data = self._model.takes.of_rows(asked)
-            answer = Answered(rows, _per_row(self._model.run(data), len(rows)))
-        except Refused:
-            raise
-        except Exception as error:
-            if len(rows) == 1:
-                yield _rejected(rows[0], error)
-                return
-        else:
-            yield answer
-            return
-        middle = len(rows) // 2
-        yield from self._halving(asked[:middle], rows[:middle])
-        yield from self._halving(asked[middle:], rows[middle:])
+        """Read and predict; what fails is found by halves."""
+
+        def answer(part: slice) -> Any:
+            return self._model.run(self._model.takes.of_rows(asked[part]))
+
+        return _by_halves(answer, rows, slice(0, len(rows)))
 
     def _run(self, data: pd.DataFrame, rows: Any) -> Iterator[Outcome]:
         """Predict; what fails is found by halves."""
-        try:
-            answer = Answered(rows, _per_row(self._model.run(data), len(rows)))
-        except Refused:
-            raise
-        except Exception as error:
-            if len(rows) == 1:
-                yield _rejected(rows[0], error)
-                return
-        else:
-            yield answer
+
+        def answer(part: slice) -> Any:
+            return self._model.run(data.iloc[part].reset_index(drop=True))
+
+        return _by_halves(answer, rows, slice(0, len(rows)))
+
+
+def _by_halves(
+    answer: Callable[[slice], Any], rows: Any, part: slice
+) -> Iterator[Outcome]:
+    """Answer the rows of `part` at once, or those of its halves when that fails."""
+    these = rows[part]
+    try:
+        found = Answered(these, _per_row(answer(part), len(these)))
+    except Refused:
+        raise
+    except Exception as error:
+        if len(these) == 1:
+            yield _rejected(these[0], error)
             return
-        middle = len(rows) // 2
-        yield from self._run(data.iloc[:middle].reset_index(drop=True), rows[:middle])
-        yield from self._run(data.iloc[middle:].reset_index(drop=True), rows[middle:])
+    else:
+        yield found
+        return
+    middle = part.start + len(these) // 2
+    yield from _by_halves(answer, rows, slice(part.start, middle))
+    yield from _by_halves(answer, rows, slice(middle, part.stop))
 
 
 def no_answer(schema: Any) -> Answered:
