@@ -166,8 +166,8 @@ class Cluster:
         )
         return SimpleNamespace(items=[pod])
 
-    def read_namespaced_pod_log(self, *_: Any, **__: Any) -> str:
-        return "the log\n"
+    def read_namespaced_pod_log(self, *_: Any, **__: Any) -> SimpleNamespace:
+        return SimpleNamespace(data=b"the log\n")
 
 
 def _job(ended: str) -> Any:

@@ -435,6 +435,12 @@ class Store:
         return {"Body": io.BytesIO(self.objects[Key])}
 
 
+def a_stack(settings: LabConfig) -> SimpleNamespace:
+    return SimpleNamespace(
+        file=Path("Pulumi.demo.yaml"), name="demo", settings=settings
+    )
+
+
 @pytest.fixture
 def a_lab(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     """A lab with a shadow, and the objects of its store."""
@@ -454,9 +460,7 @@ def a_lab(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     )
     objects: dict[str, bytes] = {}
     settings = LabConfig.model_validate(raw)
-    where = SimpleNamespace(file=Path("Pulumi.demo.yaml"), name="demo")
-    monkeypatch.setattr(stack, "Stack", lambda _: where)
-    monkeypatch.setattr(labs, "settings_of", lambda _: settings)
+    monkeypatch.setattr(stack, "Stack", lambda _: a_stack(settings))
     monkeypatch.setattr(labs, "outputs", lambda _: {"storage_url": "http://store"})
     monkeypatch.setattr(compare_logs, "_client", lambda *_: Store(objects))
     return objects
@@ -518,13 +522,10 @@ def test_what_cannot_be_compared_is_a_sentence(
 def test_a_lab_that_keeps_no_predictions_is_told_how_to(
     a_lab: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        labs,
-        "settings_of",
-        lambda _: LabConfig.model_validate(
-            example(predictions=None, releases={"iris": release().model_dump()})
-        ),
+    settings = LabConfig.model_validate(
+        example(predictions=None, releases={"iris": release().model_dump()})
     )
+    monkeypatch.setattr(stack, "Stack", lambda _: a_stack(settings))
 
     with pytest.raises(LabError, match=r"predictions: \{bucket"):
         compare.show("demo", "iris")
