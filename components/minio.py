@@ -25,13 +25,13 @@ USER = 1000
 SELECTOR = {"app": NAME}
 
 
-def root_secret(password: Any) -> dict[str, Any]:
+def root_secret(user: Any, password: Any) -> dict[str, Any]:
     """The Secret with the root credential."""
     return {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {"name": ROOT_SECRET},
-        "stringData": {"MINIO_ROOT_USER": "root", "MINIO_ROOT_PASSWORD": password},
+        "stringData": {"MINIO_ROOT_USER": user, "MINIO_ROOT_PASSWORD": password},
     }
 
 

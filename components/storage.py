@@ -109,15 +109,21 @@ class Storage(pulumi.ComponentResource):
         seed: pulumi.Output[str],
     ) -> pulumi.Output[str]:
         """Declare MinIO; return the name of the Secret with its root credential."""
-        password = seed.apply(lambda s: credentials.password(s, "storage/root"))
-        root = self._add("root", minio.root_secret(password))
+        keys = derived("root", seed)
+        root = self._add(
+            "root",
+            minio.root_secret(
+                keys.apply(lambda found: found.key_id),
+                keys.apply(lambda found: found.secret),
+            ),
+        )
         volume = self._add("data", minio.volume(config.capacity, storage_class))
         service = self._add("service", minio.service())
         self.url = service.spec.apply(
             lambda spec: f"http://{spec['clusterIP']}:{minio.PORT}"
         )
-        print_ = pulumi.Output.unsecret(password.apply(credentials.fingerprint))
-        server = minio.server(image, volume.name, print_)
+        print_ = keys.apply(lambda found: credentials.fingerprint(*found))
+        server = minio.server(image, volume.name, pulumi.Output.unsecret(print_))
         self.ready = [self._add("server", server, after=[root])]
         return root.name
 
@@ -140,9 +146,16 @@ class Storage(pulumi.ComponentResource):
 
 
 def derived(consumer: str, seed: pulumi.Output[str]) -> pulumi.Output[Keys]:
-    """Keys for a store of the lab's own."""
+    """Keys for a store of the lab's own.
+
+    Their ids cannot be guessed either: to the last MinIO that is open source, who knows
+    the id of a key that may write can write (CVE-2026-40344, CVE-2026-41145).
+    """
     return seed.apply(
-        lambda s: Keys(consumer, credentials.password(s, f"storage/{consumer}"))
+        lambda s: Keys(
+            f"{consumer}-{credentials.password(s, f'storage/{consumer}/id')[:8]}",
+            credentials.password(s, f"storage/{consumer}"),
+        )
     )
 
 

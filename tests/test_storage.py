@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -89,6 +90,35 @@ def test_each_consumer_has_a_key_of_its_own_and_nobody_root_s() -> None:
     assert len({secret for _, secret in secrets}) == len(secrets) == 3
 
 
+def test_no_key_of_the_lab_s_own_store_has_an_id_that_can_be_guessed() -> None:
+    ids = {
+        value
+        for found in storage(predictions="predictions").all("Secret")
+        for key, value in found.inputs["stringData"].items()
+        if key.endswith(("KEY_ID", "ROOT_USER"))
+    }
+
+    assert len(ids) == 5
+    assert all(re.fullmatch(r"[a-z]+-[\w-]{8}", each) for each in ids)
+
+
+def test_users_of_old_keys_are_removed() -> None:
+    class Admin:
+        def __init__(self) -> None:
+            self.users: dict[str, object] = {"tracking-a": {}, "tracking-old": {}, "batch-b": {}}
+
+        def user_list(self) -> str:
+            return json.dumps(self.users)
+
+        def user_remove(self, name: str) -> None:
+            del self.users[name]
+
+    admin = Admin()
+    store.remove_others(admin, {"tracking-a", "batch-b"})
+
+    assert list(admin.users) == ["tracking-a", "batch-b"]
+
+
 def test_every_key_reaches_the_engine_marked_secret() -> None:
     for config in (OWN, THEIRS):
         for found in storage(config).all("Secret"):
@@ -164,7 +194,7 @@ def test_whoever_predicts_is_told_the_store_and_its_bucket() -> None:
 
         assert found["PREDICTIONS_BUCKET"] == "predictions"
         assert found["PREDICTIONS_ENDPOINT"] == lab.exports["endpoint"]
-        assert found["PREDICTIONS_KEY_ID"] == consumer
+        assert found["PREDICTIONS_KEY_ID"].startswith(f"{consumer}-")
 
 
 def test_every_bucket_of_the_stack_is_made_and_every_consumer_checked() -> None:

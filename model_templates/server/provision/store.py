@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -70,9 +71,11 @@ class Store:
         )
         for consumer, policy in policies.items():
             keys = consumers[consumer]
-            what = f"the user {keys.key_id!r} cannot be made"
+            what = f"the user of {consumer} cannot be made"
             self._patiently(what, make_user, admin, keys, consumer, policy)
-            print(f"user {keys.key_id!r} has the policy {consumer!r} and no other")
+            print(f"{consumer}'s user has its own policy and no other")
+        kept = {consumers[consumer].key_id for consumer in policies}
+        self._patiently("old users cannot be removed", remove_others, admin, kept)
 
     def check(
         self,
@@ -147,6 +150,14 @@ def make_user(
     admin.policy_add(name, policy=dict(policy))
     admin.user_add(*keys)
     admin.policy_set(name, user=keys.key_id)
+
+
+def remove_others(admin: MinioAdmin, kept: Collection[str]) -> None:
+    """Remove every user but `kept`: of consumers that are no more, and of old keys."""
+    for user in json.loads(admin.user_list()):
+        if user not in kept:
+            admin.user_remove(user)
+            print("an old user removed")
 
 
 def read_one(client: Minio, bucket: str) -> None:
