@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from labfactory import paths, tools
+from labfactory import paths
 from labfactory.errors import LabError
 
 
@@ -62,7 +62,7 @@ def kubernetes(context: str) -> Any:
     from kubernetes import config
     from kubernetes.config import ConfigException
 
-    files = variables()["KUBECONFIG"]
+    files = _kubeconfigs(os.environ.get("KUBECONFIG"))
     try:
         return config.new_client_from_config(config_file=files, context=context)
     except ConfigException:
@@ -78,7 +78,7 @@ def cluster(context: str, namespace: str) -> Any:
     from lightkube import Client, KubeConfig
     from lightkube.core.exceptions import ConfigError
 
-    files = variables()["KUBECONFIG"]
+    files = _kubeconfigs(os.environ.get("KUBECONFIG"))
     for file in files.split(os.pathsep):
         try:
             found = KubeConfig.from_file(file)
@@ -131,5 +131,7 @@ def _kubeconfigs(given: str | None) -> str:
 
 
 def _search_path(given: str) -> str:
+    from labfactory import tools  # its table and builders are for few commands
+
     folders = [*map(str, tools.bin_paths()), *given.split(os.pathsep)]
     return os.pathsep.join(dict.fromkeys(folders))

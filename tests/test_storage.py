@@ -105,7 +105,9 @@ def test_no_key_of_the_lab_s_own_store_has_an_id_that_can_be_guessed() -> None:
 def test_users_of_old_keys_are_removed() -> None:
     class Admin:
         def __init__(self) -> None:
-            self.users: dict[str, object] = {"tracking-a": {}, "tracking-old": {}, "batch-b": {}}
+            self.users: dict[str, object] = dict.fromkeys(
+                ("tracking-a", "tracking-old", "batch-b")
+            )
 
         def user_list(self) -> str:
             return json.dumps(self.users)
