@@ -185,7 +185,13 @@ def worker(store: Store, model: Path, source: str) -> subprocess.Popen[str]:
             *(sys.executable, "-m", "batch"),
             *arguments(source, model, tree_digest(model)),
         ],
-        env={**os.environ, "PYTHONPATH": str(SERVER), **variables(store)},
+        env={
+            **os.environ,
+            "PYTHONPATH": str(SERVER),
+            # As in the image: a .pyc in the model's folder would change its digest.
+            "PYTHONDONTWRITEBYTECODE": "1",
+            **variables(store),
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
