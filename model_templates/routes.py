@@ -24,6 +24,7 @@ DOMAIN = "lab.internal"
 LOG = "x-lab-log"
 """Header that asks model servers to keep what they answer."""
 REQUEST_ID = "x-request-id"
+DECIMAL = "0123456789"
 
 Match = dict[str, Any]
 
@@ -138,34 +139,27 @@ def digits_below(percent: int) -> str:
 
     To the nearest of 256 parts: within 0.2 of a per cent.
     """
-    digits = "0123456789abcdef"
-    rows, rest = divmod(round(percent * 2.56), 16)
-    parts = [f"{_range(digits[:rows])}[0-9a-f]"] if rows else []
+    return _below(round(percent * 2.56), "0123456789abcdef")
+
+
+def _below(number: int, digits: str = DECIMAL) -> str:
+    """Two digits, from 00 up to, but without, `number`."""
+    rows, rest = divmod(number, len(digits))
+    parts = [f"{_range(digits[:rows])}{_range(digits)}"] if rows else []
     if rest:
         parts.append(f"{digits[rows]}{_range(digits[:rest])}")
     return "|".join(parts)
 
 
-def _below(percent: int) -> str:
-    """Buckets 00 up to, but without, `percent`."""
-    digits = "0123456789"
-    tens, ones = divmod(percent, 10)
-    parts = [f"{_range(digits[:tens])}[0-9]"] if tens else []
-    if ones:
-        parts.append(f"{tens}{_range(digits[:ones])}")
-    return "|".join(parts)
-
-
 def _from(percent: int) -> str:
     """Buckets `percent` up to 99."""
-    digits = "0123456789"
     tens, ones = divmod(percent, 10)
     parts = []
     if ones:
-        parts.append(f"{tens}{_range(digits[ones:])}")
+        parts.append(f"{tens}{_range(DECIMAL[ones:])}")
         tens += 1
     if tens < 10:
-        parts.append(f"{_range(digits[tens:])}[0-9]")
+        parts.append(f"{_range(DECIMAL[tens:])}[0-9]")
     return "|".join(parts)
 
 

@@ -3,7 +3,8 @@ import time
 import pytest
 
 from labfactory.releases import arrival
-from labfactory.releases.arrival import Arrivals, is_ready, last_line, why_not
+from labfactory.releases.arrival import Arrivals, last_line, why_not
+from labfactory.releases.routes import is_ready
 
 FAILED = {
     "metadata": {"name": "iris-v2"},

@@ -12,7 +12,7 @@ import yaml
 from labfactory.errors import LabError
 from labfactory.releases import rollback
 from labfactory.releases.rollback import close, finish, roll_back
-from labfactory.releases.routes import Verdict
+from labfactory.releases.routes import VERDICT, Verdict
 from labfactory.releases.status import judged
 from labfactory.stack import Stack
 from model_templates import routes as wanted
@@ -41,6 +41,15 @@ class Cluster:
         self.rules[release] = rules
         self.open[release] = Verdict.read(verdict.written())
         self.writes += 1
+
+    def live(self) -> dict[str, Any]:
+        return {
+            release: {
+                "metadata": {"annotations": {VERDICT: verdict.written()}},
+                "spec": {"rules": self.rules[release]},
+            }
+            for release, verdict in self.open.items()
+        }
 
     def verdicts(self) -> list[Verdict]:
         return list(self.open.values())
@@ -130,7 +139,7 @@ def test_a_machine_that_dies_after_the_route_leaves_the_reason_in_the_cluster(
         roll_back("example", "iris", because="errors")
     assert canary.file.read_bytes() == before
 
-    status = judged("example", canary.settings, {}, {}, cluster.verdicts())
+    status = judged("example", canary.settings, cluster.live(), {})
     [half_done] = status.half_done
     assert "v2 was taken back" in half_done
     assert "errors; the route says so, the settings do not yet" in half_done
@@ -153,7 +162,7 @@ def test_a_machine_that_dies_after_the_settings_is_finished_without_another_edit
     roll_back("example", "iris", because="errors")
     written = canary.file.read_bytes()
 
-    status = judged("example", canary.settings, {}, {}, cluster.verdicts())
+    status = judged("example", canary.settings, cluster.live(), {})
     assert "Pulumi does not yet" in status.half_done[0]
     assert len(finish(canary)) == 1
     assert canary.file.read_bytes() == written
@@ -186,9 +195,9 @@ def test_several_candidates_that_were_taken_back_are_all_written_back(
 def test_a_route_whose_weights_somebody_changed_is_told(canary: Stack) -> None:
     rules = wanted.rules("iris", canary.settings.releases["iris"])
     rules[-1]["backendRefs"][0]["weight"] = 50
-    live = {"iris": {"spec": {"rules": rules}}}
+    live = {"iris": {"metadata": {}, "spec": {"rules": rules}}}
 
-    status = judged("example", canary.settings, live, {}, [])
+    status = judged("example", canary.settings, live, {})
 
     assert "weights are not those of the settings" in status.half_done[0]
     assert [(v.wanted, v.live) for v in status.variants] == [(90, 50), (10, 10)]

@@ -11,6 +11,7 @@ from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from labfactory import environment
+from labfactory.releases.routes import is_ready
 
 PATIENCE_SECONDS = 15.0
 """A reason must stand this long: the first try of a pod may fail and the next pass."""
@@ -78,12 +79,6 @@ class Arrivals:
                     f"before still is; correct its settings and run `lab up` again"
                 )
         return None
-
-
-def is_ready(service: Mapping[str, Any]) -> bool:
-    """Whether an InferenceService serves."""
-    conditions = service.get("status", {}).get("conditions", [])
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
 def why_not(

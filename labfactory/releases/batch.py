@@ -16,13 +16,12 @@ from labfactory.jobs import Jobs
 from labfactory.progress import Progress
 from labfactory.stack import Stack
 from model_templates.batch import batch_job
+from stacks.prediction_rules import LOGS
 from stacks.raw import near_miss
 from stacks.schema import LabConfig, ReleaseConfig
 from stacks.values import ObjectAddress
 
 SAID_EVERY_SECONDS = 8.0
-LOGS = "logs"
-"""Folder of the predictions' bucket that belongs to the model servers."""
 MOST_WORKERS = 64
 _ADDRESS: TypeAdapter[str] = TypeAdapter(ObjectAddress)
 

@@ -52,6 +52,21 @@ class Verdict:
         return cls(**{**found, "rejected": tuple(found["rejected"])})
 
 
+def verdicts_on(routes: Mapping[str, Mapping[str, Any]]) -> list[Verdict]:
+    """The verdicts that live routes carry."""
+    texts = [
+        (route["metadata"].get("annotations") or {}).get(VERDICT)
+        for route in routes.values()
+    ]
+    return [Verdict.read(text) for text in texts if text]
+
+
+def is_ready(service: Mapping[str, Any]) -> bool:
+    """Whether an InferenceService serves."""
+    conditions = (service.get("status") or {}).get("conditions", [])
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
 class Routes:
     """The HTTPRoutes of one lab; to be used in a `with` block."""
 
@@ -79,21 +94,14 @@ class Routes:
 
     def verdicts(self) -> list[Verdict]:
         """What was taken back and may not be in the settings yet."""
-        texts = [
-            (route["metadata"].get("annotations") or {}).get(VERDICT)
-            for route in self.live().values()
-        ]
-        return [Verdict.read(text) for text in texts if text]
+        return verdicts_on(self.live())
 
     def ready(self) -> dict[str, bool]:
         """Whether each InferenceService of the lab can answer."""
-        found = {}
-        for service in self._all(InferenceService):
-            conditions = (service.get("status") or {}).get("conditions", ())
-            found[service["metadata"]["name"]] = any(
-                c["type"] == "Ready" and c["status"] == "True" for c in conditions
-            )
-        return found
+        return {
+            service["metadata"]["name"]: is_ready(service)
+            for service in self._all(InferenceService)
+        }
 
     def turn(self, release: str, rules: list[dict[str, Any]], verdict: Verdict) -> None:
         """Give the route other rules and the reason, in one write."""

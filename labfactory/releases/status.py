@@ -11,7 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
 from labfactory.releases.rollback import is_written
-from labfactory.releases.routes import Routes, Verdict
+from labfactory.releases.routes import Routes, Verdict, verdicts_on
 from labfactory.stack import Stack
 from model_templates.routes import service_name
 from stacks.schema import LabConfig
@@ -45,7 +45,7 @@ def status(lab: str) -> Status:
     """Read settings and cluster; raises LabError when the cluster does not answer."""
     settings = Stack(lab).settings
     with Routes(settings.cluster.context, settings.name) as routes:
-        return judged(lab, settings, routes.live(), routes.ready(), routes.verdicts())
+        return judged(lab, settings, routes.live(), routes.ready())
 
 
 def judged(
@@ -53,7 +53,6 @@ def judged(
     settings: LabConfig,
     live: Mapping[str, Mapping[str, Any]],
     ready: Mapping[str, bool],
-    verdicts: list[Verdict],
 ) -> Status:
     """Compare what the settings say with what the cluster has. Pure."""
     variants = []
@@ -80,6 +79,7 @@ def judged(
             for name, variant in config.variants.items()
         ):
             differing.append(release)
+    verdicts = verdicts_on(live)
     half = [_unfinished(lab, settings, verdict) for verdict in verdicts]
     explained = {verdict.release for verdict in verdicts}
     half += [
