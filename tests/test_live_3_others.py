@@ -8,10 +8,10 @@ import httpx
 import pytest
 import yaml
 
-from labfactory import embedded, images, labs, paths
+from labfactory import embedded, images, labs
 from labfactory.demo.story import REGRESSOR, Demo
 from labfactory.stack import Stack
-from tests.live_lab import cluster, core, pods, pulumi, ready
+from tests.live_lab import core, pods, pulumi, ready
 
 pytestmark = pytest.mark.live
 
@@ -91,14 +91,3 @@ def test_two_embedded_clusters_live_side_by_side(lab: Demo) -> None:
     finally:
         embedded.down("labtest-twin", purge=True, progress=lab.progress)
     assert embedded.leftovers("labtest-twin") == []
-
-
-def test_destroy_and_down_leave_nothing_on_the_machine(lab: Demo) -> None:
-    name = cluster(lab)
-    lab.stack.destroy()
-    assert pods(lab) == []
-
-    labs.take_down(lab.stack.name, purge=True)
-
-    assert embedded.leftovers(name) == []
-    assert not paths.cluster(name).exists()
