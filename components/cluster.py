@@ -28,6 +28,8 @@ class Cluster(pulumi.ComponentResource):
 
     provider: pulumi.ProviderResource
     namespace: pulumi.Output[str]
+    signed_kubelets: bool
+    """Whether the cluster's authority has signed the kubelets' certificates."""
     storage_class: str | None
     """Class of the lab's volumes; None is the cluster's default."""
 
@@ -47,6 +49,7 @@ class Cluster(pulumi.ComponentResource):
         """
         super().__init__("labfactory:components:Cluster", name, {}, opts)
         self._images = references(config, needs)
+        self.signed_kubelets = isinstance(config, EmbeddedCluster)
         self.storage_class = None
         if isinstance(config, ExistingCluster):
             self.storage_class = config.storage_class
@@ -87,6 +90,11 @@ def needed_images(lab: LabConfig) -> list[str]:
         found += ["minio"]
     if isinstance(lab.platform, OwnPlatform):
         found += ["contour", "envoy", "kserve-controller"]
+    if lab.monitoring:
+        found += ["alertmanager", "kube-state-metrics", "prometheus"]
+        found += ["postgres-exporter"]
+    if lab.guard:
+        found += ["guard"]
     return found
 
 

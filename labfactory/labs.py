@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Any
 
+import images as catalogue
 from images import NAMES as IMAGES
 from labfactory import embedded, environment, images, tools
 from labfactory.errors import LabError
 from labfactory.progress import Progress
-from labfactory.releases import rollback
+from labfactory.releases import sync
 from labfactory.releases.arrival import Arrivals
 from labfactory.settings.new import new, new_seed
 from labfactory.stack import Stack
@@ -34,6 +36,10 @@ IN_IMAGES = (
     "minio",
     "kserve-controller",
     "envoy",
+    "kube-state-metrics",
+    "prometheus",
+    "alertmanager",
+    "postgres_exporter",
 )
 
 
@@ -54,10 +60,9 @@ def stand_up(name: str, *, progress: Progress | None = None) -> dict[str, Any]:
     settings = stack.settings
     prepare(settings, progress)
     stack.ensure(new_seed)
-    half_done = rollback.finish(stack)
-    for verdict in half_done:
-        taken = ", ".join(verdict.rejected)
-        progress.say(f"  finishing a rollback of {verdict.release}: {taken} taken back")
+    half_done = sync.finish(stack)
+    for told in (*half_done.written, *half_done.left):
+        progress.say(f"  {told}")
     settings = stack.settings
     wanted = [
         f"{release}-{variant}"
@@ -69,7 +74,7 @@ def stand_up(name: str, *, progress: Progress | None = None) -> dict[str, Any]:
     step = progress.step(f"pulumi up of stack {name!r}", estimate=20)
     with nullcontext() if sys.stdout.isatty() else step:
         stack.up(watch=watch)
-    rollback.close(stack, half_done)
+    sync.close(stack)
     return stack.outputs()
 
 
@@ -108,20 +113,29 @@ def prepare(settings: LabConfig, progress: Progress) -> None:
     if not isinstance(settings.cluster, EmbeddedCluster):
         tools.ensure(PULUMI, progress)
     else:
-        build_images(progress)
+        names = wanted_images(settings)
+        build_images(progress, names)
         embedded.up(
             settings.cluster.name,
             progress,
-            load_images=lambda socket: images.load(socket, IMAGES, progress),
+            load_images=lambda socket: images.load(socket, names, progress),
         )
     tools.install_plugin(environment.pulumi_home())
 
 
-def build_images(progress: Progress) -> None:
-    """Build every tool and image; images without tools of ours are made meanwhile."""
+def wanted_images(settings: LabConfig) -> list[str]:
+    """Names of the images that a node needs for this lab."""
+    sections = {name: catalogue.image(name).section for name in IMAGES}
+    return [n for n, s in sections.items() if s is None or getattr(settings, s)]
+
+
+def build_images(progress: Progress, names: Sequence[str] = IMAGES) -> None:
+    """Build tools and images; images without tools of ours are made meanwhile."""
+    used = {catalogue.image(name).tool for name in names}
     tools.ensure(tools.SYSTEM, progress)
     with ThreadPoolExecutor(max_workers=1) as pool:
         first = pool.submit(images.build, ("pause", "postgres", "lab"), progress)
-        tools.ensure((*NODE, *PULUMI, *IN_IMAGES), progress)
+        found = [tool for tool in IN_IMAGES if tool in used]
+        tools.ensure((*NODE, *PULUMI, *found), progress)
         first.result()
-    images.build(IMAGES, progress)
+    images.build(names, progress)

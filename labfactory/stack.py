@@ -108,9 +108,13 @@ class Stack:
         return found
 
     def changes(self) -> dict[str, int]:
-        """Run `pulumi preview`; return how many resources each operation touches."""
+        """Run `pulumi preview`; return how many resources each operation touches.
+
+        Looking at somebody else's object, such as a shared gateway whose status has
+        changed, touches nothing.
+        """
         summary: dict[str, int] = self.preview()["changeSummary"]
-        return {op: n for op, n in summary.items() if op != "same"}
+        return {op: n for op, n in summary.items() if op not in ("same", "read")}
 
     def recover(self) -> None:
         """Undo what a killed `pulumi` left: a stale lock, half-done operations.

@@ -14,12 +14,15 @@ from labfactory.progress import Progress
 NONE_CHOSEN = 5
 """pytest's exit code when the arguments choose no test of a kind."""
 
+CHECKERS = ("promtool", "amtool")
+"""What the tests of rules and alerts ask; no lab needs them."""
+
 
 def run(*, fast: bool, arguments: Sequence[str]) -> int:
     """Install what the tests need, run pytest, return its exit code."""
     progress = Progress()
     with progress.step("Python packages of the tests", estimate=30) as step:
-        groups = ["--group", "dev", "--group", "image"]
+        groups = ["--group", "dev", "--group", "image", "--group", "guard"]
         step.run(
             [
                 tools.uv(),
@@ -30,6 +33,7 @@ def run(*, fast: bool, arguments: Sequence[str]) -> int:
             ],
             cwd=paths.PROJECT,
         )
+    tools.ensure(CHECKERS, progress)
     if not fast:
         # Here and not in a fixture: pytest would hide the progress of a long build.
         build_images(progress)

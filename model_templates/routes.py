@@ -12,6 +12,7 @@ with that match and the mirror.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -21,6 +22,10 @@ from stacks.schema import ReleaseConfig, VariantConfig
 RELEASE = "labfactory.io/release"
 """Label of a release's objects; it becomes the model's name in URLs."""
 DOMAIN = "lab.internal"
+SETTINGS = "labfactory.io/settings"
+"""Annotation of a route with the settings of its release, for whoever watches it."""
+UNWATCHED = {"batch", "replicas", "resources", "serve"}
+"""Settings that no request depends on: an edit of them is none of the route."""
 LOG = "x-lab-log"
 """Header that asks model servers to keep what they answer."""
 REQUEST_ID = "x-request-id"
@@ -57,7 +62,15 @@ def http_route(
             "labels": {RELEASE: release_name},
             # Weights may be patched while the lab runs; the next `pulumi up` must be
             # able to write the same ones without a conflict.
-            "annotations": {"pulumi.com/patchForce": "true"},
+            "annotations": {
+                "pulumi.com/patchForce": "true",
+                SETTINGS: json.dumps(
+                    release.model_dump(
+                        mode="json", exclude_defaults=True, exclude=UNWATCHED
+                    ),
+                    sort_keys=True,
+                ),
+            },
         },
         "spec": {
             "parentRefs": [
@@ -72,6 +85,16 @@ def http_route(
             "rules": rules(release_name, release),
         },
     }
+
+
+def settings_of(route: Mapping[str, Any]) -> ReleaseConfig | None:
+    """The settings that a live route was made from; None when it does not say any.
+
+    Raises ValueError when they are of another version of the lab.
+    """
+    annotations = route["metadata"].get("annotations") or {}
+    text = annotations.get(SETTINGS)
+    return None if text is None else ReleaseConfig.model_validate_json(text)
 
 
 def rules(release_name: str, release: ReleaseConfig) -> list[dict[str, Any]]:
@@ -211,7 +234,7 @@ def _rule(
             {"path": {"type": "PathPrefix", "value": path}, **wanted}
             for path in load(release.template).paths
         ],
-        "filters": _mirrored(release_name, mirrors) if mirrors else [_unlogged()],
+        "filters": _filters(release_name, release, mirrors),
         "backendRefs": [
             _backend(release_name, variant, weight)
             for variant, weight in shares.items()
@@ -220,12 +243,10 @@ def _rule(
     }
 
 
-def _mirrored(release_name: str, shadows: list[str]) -> list[dict[str, Any]]:
-    """Copies go to `shadows`; they and the variant that answers log what they say."""
-    logged = {
-        "type": "RequestHeaderModifier",
-        "requestHeaderModifier": {"set": [{"name": LOG, "value": "1"}]},
-    }
+def _filters(
+    release_name: str, release: ReleaseConfig, shadows: list[str]
+) -> list[dict[str, Any]]:
+    """Copies go to `shadows`; what labels or shadows are compared with is logged."""
     copies = [
         {
             "type": "RequestMirror",
@@ -233,7 +254,15 @@ def _mirrored(release_name: str, shadows: list[str]) -> list[dict[str, Any]]:
         }
         for shadow in shadows
     ]
-    return [logged, *copies]
+    wanted = bool(shadows or release.guard.quality)
+    return [_logged() if wanted else _unlogged(), *copies]
+
+
+def _logged() -> dict[str, Any]:
+    return {
+        "type": "RequestHeaderModifier",
+        "requestHeaderModifier": {"set": [{"name": LOG, "value": "1"}]},
+    }
 
 
 def _unlogged() -> dict[str, Any]:

@@ -16,7 +16,8 @@ from pydantic_core import ErrorDetails
 
 from stacks import rules
 from stacks.raw import Path, Problem, TemplateFacts, near_miss, shown
-from stacks.schema import PROJECT, LabConfig, Section
+from stacks.schema import PROJECT, LabConfig
+from stacks.section import Section
 
 _SECRET = re.compile(
     r"passw|secret|token|credential|private|api[-_]?key|access[-_]?key|key[-_]id", re.I

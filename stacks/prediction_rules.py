@@ -19,8 +19,8 @@ from stacks.raw import (
     variants,
 )
 
-LOGS = "logs"
-"""Folder of the prediction logs in `predictions.bucket`."""
+KEPT = ("logs", "labels")
+"""Folders of `predictions.bucket` that are not for batches."""
 _ADD = "add `predictions: {bucket: BUCKET}` to the lab"
 
 
@@ -117,10 +117,11 @@ def batches_write_among_the_predictions(lab: Tree) -> Iterator[Problem]:
                 "is not in the bucket `predictions.bucket`, the only one that batches "
                 "may write to; choose a folder in it",
             )
-        elif _within(batch["output"], f"s3://{bucket}/{LOGS}"):
+        elif any(_within(batch["output"], f"s3://{bucket}/{each}") for each in KEPT):
             yield (
                 (*path, "output"),
-                f"is among the prediction logs; choose a folder outside {LOGS}/",
+                "is where the lab keeps prediction logs and labels; choose a folder "
+                f"outside {' and '.join(f'{each}/' for each in KEPT)}",
             )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator
 
-from stacks import prediction_rules, route_rules, variant_rules
+from stacks import prediction_rules, route_rules, variant_rules, watch_rules
 from stacks.raw import (
     Problem,
     Rule,
@@ -50,6 +50,7 @@ RULES: tuple[Rule, ...] = (
     *variant_rules.RULES,
     *route_rules.RULES,
     *prediction_rules.RULES,
+    *watch_rules.RULES,
 )
 
 
@@ -68,6 +69,7 @@ def misfits(
         *templates_exist(lab, templates),
         *route_rules.routes_have_room(lab, templates, facts),
         *prediction_rules.batches_are_run_by_our_server(lab, templates, facts),
+        *watch_rules.measured_by_our_server(lab, templates, facts),
     ]
 
 

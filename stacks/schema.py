@@ -8,17 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    StrictFloat,
-    StrictInt,
-    model_validator,
-)
+from pydantic import Field, StrictFloat, StrictInt, model_validator
 from pydantic_core import PydanticCustomError
 
 from stacks import rules
+from stacks.section import Section
 from stacks.spelling import mistake
 from stacks.values import (
     Artifact,
@@ -51,6 +45,12 @@ from stacks.values import (
     Url,
     VariantName,
 )
+from stacks.watching import (
+    GuardConfig,
+    GuardRules,
+    MonitoringConfig,
+    RetrainConfig,
+)
 
 PROJECT = "labfactory"
 """Prefix of every key of ours in a stack file."""
@@ -64,10 +64,14 @@ SECRETS = (
     "s3-predictions-secret",
     "s3-batch-key-id",
     "s3-batch-secret",
+    "s3-feedback-key-id",
+    "s3-feedback-secret",
 )
 """Keys of a stack file that hold secrets, without the prefix."""
 EXTERNAL_KEY = "external-"
 """Beginning of the secrets that hold keys of external endpoints: `external-NAME`."""
+ALERTS = "alerts-"
+"""Beginning of the secrets of those who hear of alerts: `alerts-NAME`."""
 PULUMI_KEYS = (
     "config",
     "encryptedkey",
@@ -76,17 +80,6 @@ PULUMI_KEYS = (
     "secretsprovider",
 )
 """Top-level keys of a Pulumi stack file."""
-
-
-class Section(BaseModel):
-    """Base of every section: frozen, closed, and silent about rejected values."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        hide_input_in_errors=True,
-        use_attribute_docstrings=True,
-    )
 
 
 class EmbeddedCluster(Section):
@@ -309,6 +302,10 @@ class ReleaseConfig(Section):
     """Processor time and memory of each predictor."""
     batch: BatchConfig | None = None
     """Batch runs at set times; `lab batch` starts others."""
+    guard: GuardRules = GuardRules()
+    """By which rules the lab's guard promotes, holds or takes back variants."""
+    retrain: RetrainConfig | None = None
+    """Training that the guard starts when the stable variant has decayed."""
     variants: Annotated[Mapping[VariantName, VariantConfig], Field(min_length=1)]
     """Versions of the model that are deployed, by name; at most six."""
 
@@ -343,7 +340,11 @@ class LabConfig(Section):
     tracking: TrackingConfig
     """Experiment tracking and model registry."""
     predictions: PredictionsConfig | None = None
-    """Where predictions are kept; shadows and batches need it."""
+    """Where predictions are kept; shadows, batches and labels need it."""
+    monitoring: MonitoringConfig | None = None
+    """Measurements and alerts."""
+    guard: GuardConfig | None = None
+    """The watcher of the releases; needs `monitoring`."""
     releases: Mapping[ReleaseName, ReleaseConfig] = {}
     """Models that are served, by name."""
 
@@ -352,3 +353,10 @@ class LabConfig(Section):
         for _, text in rules.broken(self.model_dump(exclude_unset=True)):
             raise PydanticCustomError("rule", "{text}", {"text": text})
         return self
+
+    @property
+    def takes_feedback(self) -> bool:
+        """Whether labels, or a shadow's answers, are joined with predictions."""
+        rules = [release.guard for release in self.releases.values()]
+        compared = any(each.quality or each.agreement for each in rules)
+        return bool(self.guard and self.predictions and compared)

@@ -7,18 +7,25 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from stacks.raw import Problem, near_miss
-from stacks.schema import EXTERNAL_KEY, PROJECT, SECRETS
+from stacks.schema import ALERTS, EXTERNAL_KEY, PROJECT, SECRETS
 from stacks.variant_rules import externals
+from stacks.watch_rules import needs_secret, receivers
 
 NAME = r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?"
-"""What follows `external-`: stacks.values.Name as a pattern."""
+"""What follows `external-` and `alerts-`: stacks.values.Name as a pattern."""
 _EXTERNAL = f"{PROJECT}:{EXTERNAL_KEY}"
+_ALERTS = f"{PROJECT}:{ALERTS}"
+_WHOSE = {
+    _EXTERNAL: "the key of an external endpoint",
+    _ALERTS: "the secret of a receiver of alerts",
+}
 _KNOWN = tuple(f"{PROJECT}:{name}" for name in SECRETS)
 
 
 def is_one(key: str) -> bool:
     """Whether a key of `config` is the name of a secret."""
-    return key in _KNOWN or bool(re.fullmatch(_EXTERNAL + NAME, key))
+    named = any(re.fullmatch(prefix + NAME, key) for prefix in _WHOSE)
+    return key in _KNOWN or named
 
 
 def problems(config: Mapping[str, Any]) -> Iterator[Problem]:
@@ -44,14 +51,19 @@ def problems(config: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _wanted(config: Mapping[str, Any]) -> dict[str, tuple[str | int, ...]]:
-    """The secrets that external endpoints name, and where the first one does."""
-    lab = config.get(f"{PROJECT}:lab")
+    """The secrets that settings name, and where the first one does."""
+    key = f"{PROJECT}:lab"
+    lab = config.get(key)
+    if not isinstance(lab, Mapping):
+        return {}
     found: dict[str, tuple[str | int, ...]] = {}
-    for path, external in externals(lab) if isinstance(lab, Mapping) else ():
+    for path, external in externals(lab):
         name = external.get("key")
         if isinstance(name, str) and re.fullmatch(NAME, name):
-            place = ("config", f"{PROJECT}:lab", *path, "key")
-            found.setdefault(f"{_EXTERNAL}{name}", place)
+            found.setdefault(f"{_EXTERNAL}{name}", ("config", key, *path, "key"))
+    for path, receiver in receivers(lab):
+        if needs_secret(receiver) and re.fullmatch(NAME, str(path[-1])):
+            found[f"{_ALERTS}{path[-1]}"] = ("config", key, *path)
     return found
 
 
@@ -61,13 +73,14 @@ def _looks_like_ours(key: str) -> bool:
 
 
 def _unknown(key: str, wanted: list[str]) -> str:
-    if key.startswith(_EXTERNAL):
-        return (
-            f"is not the key of an external endpoint; write {_EXTERNAL}NAME with a "
-            "name of lower-case letters, digits and hyphens"
-        )
+    for prefix, whose in _WHOSE.items():
+        if key.startswith(prefix):
+            return (
+                f"is not {whose}; write {prefix}NAME with a name of lower-case "
+                "letters, digits and hyphens"
+            )
     ours = [f"{PROJECT}:lab", *_KNOWN]
     # What an external endpoint asks for and the file lacks is what was meant.
     hint = near_miss(key, wanted) or near_miss(key, ours)
-    listed = ", ".join([*ours, f"{_EXTERNAL}NAME"])
+    listed = ", ".join([*ours, *(f"{prefix}NAME" for prefix in _WHOSE)])
     return f"is not a setting of {PROJECT}{hint or f' ({listed} are); remove it'}"

@@ -72,7 +72,7 @@ ReleaseName = Annotated[
         _LABEL,
         longest=24,
         why="the names of its pods are made from it and may have 63 characters",
-        taken=("minio", "mlflow", "postgres"),
+        taken=("feedback", "minio", "mlflow", "postgres"),
     ),
 ]
 # Without hyphens `<release>-<variant>` can be read in one way only.
@@ -279,18 +279,68 @@ Endpoint = Annotated[
         "`pulumi config set --secret labfactory:s3-tracking-key-id` and so on",
     ),
 ]
+_URL = (
+    rf"(https://{_HOST}|http://[a-z0-9.-]+\.svc(\.cluster\.local)?(:[0-9]{{1,5}})?)"
+    r"(/[A-Za-z0-9_.~!$&'()*+,;=:%/-]*)?(\?[A-Za-z0-9_.~!$&'()*+,;=:%/?-]*)?"
+)
 Url = Annotated[
     str,
     AddressSpelling(
         "an endpoint's address",
         "https://HOST/PATH, or http://SERVICE.NAMESPACE.svc/PATH inside the cluster",
-        rf"(https://{_HOST}|http://[a-z0-9.-]+\.svc(\.cluster\.local)?(:[0-9]{{1,5}})?)"
-        r"(/[A-Za-z0-9_.~!$&'()*+,;=:%/-]*)?(\?[A-Za-z0-9_.~!$&'()*+,;=:%/?-]*)?",
+        _URL,
         longest=500,
         secret="set the key with `pulumi config set --secret labfactory:external-NAME`",
     ),
 ]
 
+AlertUrl = Annotated[
+    str,
+    AddressSpelling(
+        "an address for alerts",
+        "https://HOST/PATH, or http://SERVICE.NAMESPACE.svc/PATH inside the cluster",
+        _URL,
+        longest=500,
+        secret="set it with `pulumi config set --secret labfactory:alerts-NAME` and "
+        "leave `url` out",
+    ),
+]
+HostPort = Annotated[
+    str,
+    Spelling(
+        "a server",
+        "HOST:PORT, such as smtp.example.com:587",
+        r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?:[0-9]{1,5}",
+        longest=259,
+    ),
+]
+MailAddress = Annotated[
+    str,
+    Spelling(
+        "a mail address",
+        "NAME@HOST",
+        r"[A-Za-z0-9._%+-]+@[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?",
+        longest=254,
+    ),
+]
+Channel = Annotated[
+    str,
+    Spelling(
+        "a channel",
+        'a name in quotes, such as "#lab-alerts"',
+        r"[#@]?[\w.-]+",
+        longest=80,
+    ),
+]
+Words = Annotated[
+    str,
+    Spelling(
+        "a text",
+        "one line without control characters",
+        r"\S([^\x00-\x1f\x7f]*\S)?",
+        longest=300,
+    ),
+]
 
 # What Pulumi writes instead of an unquoted date when it rewrites a stack file.
 _REWRITTEN = " 00:00:00 +0000 UTC"

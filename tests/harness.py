@@ -29,6 +29,8 @@ SECRETS = {
     "labfactory:s3-predictions-secret": "predictions-not-a-secret",
     "labfactory:s3-batch-key-id": "batch-key",
     "labfactory:s3-batch-secret": "batch-not-a-secret",
+    "labfactory:s3-feedback-key-id": "feedback-key",
+    "labfactory:s3-feedback-secret": "feedback-not-a-secret",
 }
 ADDRESS = "198.18.0.10"
 """What the mock cluster gives every Service and Gateway for an address."""

@@ -15,7 +15,7 @@ from xml.sax.saxutils import escape
 
 import pytest
 from model_server import fetch
-from model_server.digest import CARD, tree_digest
+from model_server.digest import CARD, REFERENCE, tree_digest
 
 # botocore still asks for the time in a way that Python has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:botocore.*")
@@ -164,86 +164,110 @@ def test_an_artifact_with_another_digest_stops_the_pod(
     assert "not the one that was released" in said
 
 
-CARD_KEY = "1/models/m-1/card.html"
+BESIDE = {
+    "card.html": ("1/models/m-1/card.html", CARD),
+    "reference.json": ("1/models/m-1/reference.json", REFERENCE),
+}
+beside = pytest.mark.parametrize("name", [*BESIDE])
+"""What lies beside an artifact: each has a key in the store and a file in the pod."""
 
 
-def test_the_card_beside_the_artifact_comes_along_and_changes_no_digest(
-    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@beside
+def test_what_lies_beside_the_artifact_comes_along_and_changes_no_digest(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
+    key, file = BESIDE[name]
     fetch.fetch(URI, tmp_path)
     digest = tree_digest(tmp_path)
-    store.objects[CARD_KEY] = b"<p>who, from what</p>"
+    store.objects[key] = b"who, from what"
 
     code, _ = run(capsys, URI, tmp_path)
 
     assert code == 0
-    assert (tmp_path / CARD).read_bytes() == b"<p>who, from what</p>"
+    assert (tmp_path / file).read_bytes() == b"who, from what"
     assert tree_digest(tmp_path) == digest
 
 
-def test_only_the_card_at_the_root_is_left_out_of_the_digest(tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", [CARD, REFERENCE])
+def test_only_what_is_at_the_root_is_left_out_of_the_digest(
+    tmp_path: Path, file: str
+) -> None:
     (tmp_path / "MLmodel").write_text("flavors: {}")
     before = tree_digest(tmp_path)
     (tmp_path / "deep").mkdir()
-    (tmp_path / "deep" / CARD).write_text("content")
+    (tmp_path / "deep" / file).write_text("content")
 
     assert tree_digest(tmp_path) != before
 
 
-def test_a_folder_with_nothing_but_a_card_is_no_model(tmp_path: Path) -> None:
+def test_a_folder_with_nothing_but_what_tells_of_a_model_is_none(
+    tmp_path: Path,
+) -> None:
     (tmp_path / CARD).write_text("content")
+    (tmp_path / REFERENCE).write_text("content")
 
     with pytest.raises(FileNotFoundError):
         tree_digest(tmp_path)
 
 
+@beside
 @pytest.mark.parametrize(
-    ("card", "words"),
+    ("content", "words"),
     [
-        (None, "no card (An error occurred (NoSuchKey)"),
-        (b"x" * (fetch.CARD_BYTES + 1), "larger than 1048576 bytes; left out"),
+        (None, "no {} (An error occurred (NoSuchKey)"),
+        (
+            b"x" * (fetch.ABOUT_BYTES + 1),
+            "the {} is larger than 1048576 bytes; left out",
+        ),
     ],
+    ids=["none", "large"],
 )
-def test_a_model_is_served_without_a_card_that_cannot_be_had(
+def test_a_model_is_served_without_what_cannot_be_had(
     store: Store,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-    card: bytes | None,
+    name: str,
+    content: bytes | None,
     words: str,
 ) -> None:
-    if card:
-        store.objects[CARD_KEY] = card
-    # An object of this name in the artifact would be a card that nobody released.
-    store.objects[PREFIX + CARD] = b"forged"
+    key, file = BESIDE[name]
+    if content:
+        store.objects[key] = content
+    # An object of this name in the artifact would be one that nobody released.
+    store.objects[PREFIX + file] = b"forged"
 
     code, said = run(capsys, URI, tmp_path)
 
     assert code == 0
-    assert words in said.splitlines()[-1]
-    assert not (tmp_path / CARD).exists()
+    assert words.format(name.partition(".")[0]) in said
+    assert not (tmp_path / file).exists()
 
 
-def test_a_store_that_fails_at_the_card_does_not_stop_the_model(
-    store: Store, tmp_path: Path
+@beside
+def test_a_store_that_fails_beside_the_artifact_does_not_stop_the_model(
+    store: Store, tmp_path: Path, name: str
 ) -> None:
     fetch.fetch(URI, tmp_path)
     store.failures = [(503, "SlowDown")]
 
-    assert "no card" in fetch.fetch_card(URI, tmp_path)
+    assert f"no {name.partition('.')[0]}" in fetch.fetch_about(URI, name, tmp_path)
 
 
-def test_no_card_is_fetched_for_an_artifact_that_is_not_the_released_one(
+@beside
+def test_nothing_is_fetched_beside_an_artifact_that_is_not_the_released_one(
     store: Store,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
+    name: str,
 ) -> None:
-    store.objects[CARD_KEY] = b"card"
+    key, file = BESIDE[name]
+    store.objects[key] = b"content"
     monkeypatch.setenv("LAB_DIGEST", "sha256:0000")
 
     run(capsys, URI, tmp_path)
 
-    assert not (tmp_path / CARD).exists()
+    assert not (tmp_path / file).exists()
 
 
 def test_a_passing_failure_is_tried_again(store: Store, tmp_path: Path) -> None:

@@ -52,9 +52,8 @@ from labfactory.bench.releases_watch import (
 from labfactory.cli import app
 from labfactory.errors import LabError
 from labfactory.progress import Progress
-from labfactory.releases import changes
+from labfactory.releases import changes, traffic
 from labfactory.releases.registry import ModelVersion
-from labfactory.releases.status import live_weights
 from labfactory.settings.edit import edit
 from labfactory.settings.new import new
 from labfactory.stack import Stack
@@ -75,7 +74,8 @@ class Gateway:
     place: Iterator[int] = field(default_factory=count)
 
     def follow(self, route_rules: list[dict[str, Any]]) -> None:
-        self.weights = live_weights(MODEL, {"spec": {"rules": route_rules}})
+        route = {"spec": {"rules": route_rules}}
+        self.weights = dict(traffic.read(MODEL, route).weights)
         filters = route_rules[-1]["filters"]
         self.mirrors = any(each["type"] == "RequestMirror" for each in filters)
 

@@ -66,7 +66,7 @@ class Registry:
 def live(monkeypatch: pytest.MonkeyPatch) -> Live:
     monkeypatch.setattr(
         routes,
-        "Routes",
+        "connect",
         lambda context, namespace: nullcontext(
             SimpleNamespace(ready=lambda: {"iris-v1": True})
         ),
@@ -121,7 +121,7 @@ def test_the_cluster_is_asked_while_pulumi_works(
         return {}
 
     slow = SimpleNamespace(ready=ready)
-    monkeypatch.setattr(routes, "Routes", lambda context, namespace: nullcontext(slow))
+    monkeypatch.setattr(routes, "connect", lambda context, namespace: nullcontext(slow))
 
     with Live(LabConfig.model_validate(example())):
         assert asked.wait(5)
@@ -134,7 +134,7 @@ def test_a_cluster_that_does_not_answer_matters_only_when_it_is_asked(
         raise LabError("cluster: no answer")
 
     slow = SimpleNamespace(ready=silent)
-    monkeypatch.setattr(routes, "Routes", lambda context, namespace: nullcontext(slow))
+    monkeypatch.setattr(routes, "connect", lambda context, namespace: nullcontext(slow))
 
     with (
         Live(LabConfig.model_validate(example())) as found,

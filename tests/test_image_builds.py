@@ -284,3 +284,27 @@ def test_a_registry_gets_what_a_cluster_of_its_own_does_not_have(
 
     pushed = re.findall(r"docker://(\S+)", (home / "buildah.log").read_text())
     assert pushed == [catalogue.reference("minio", "registry.example.com/lab")]
+
+
+def test_packages_and_code_lie_in_the_build_context_and_nothing_else_does(
+    stand_in: Install, home: Path, progress: Progress
+) -> None:
+    listing = '(for last; do :; done; cd "$last" && find . -type f) > "$HOME/context"'
+    stand_in("buildah", f'{BUILDAH}\n[ "$1" != build ] || {listing}')
+    stand_in("uv", 'while [ "$1" != --target ]; do shift; done; mkdir "$2"; >"$2/x.py"')
+
+    images.build(["guard"], progress)
+
+    found = {line.removeprefix("./") for line in (home / "context").read_text().split()}
+    expected = {"Containerfile", "requirements.txt", "site-packages/x.py"}
+    assert found == expected | set(catalogue.copied("guard"))
+
+
+def test_an_image_without_packages_asks_for_none(
+    stand_in: Install, progress: Progress
+) -> None:
+    stand_in("uv", "exit 1")
+
+    images.build(["pause", "kube-state-metrics", "prometheus"], progress)
+
+    assert images.archive("prometheus").exists()

@@ -17,10 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 EVERY = (catalogue.BASE, *catalogue.NAMES)
 STATIC = [name for name in catalogue.NAMES if not catalogue.image(name).on_base]
 
-EXPORT = (
-    *("export", "--frozen", "--only-group", "image", "--no-header", "--no-annotate"),
-    "--quiet",
-)
+GROUPS = {"lab": "image", "guard": "guard"}
+"""Images with Python packages, and the group of those packages in the lock."""
 
 
 def containerfile(name: str) -> str:
@@ -40,13 +38,22 @@ def instructions(name: str, keyword: str) -> list[str]:
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A copy of everything that tags are made of."""
-    for folder in ("images", "tools", "model_templates/server"):
-        shutil.copytree(
-            ROOT / folder,
-            tmp_path / folder,
-            ignore=shutil.ignore_patterns("__pycache__", "*.json"),
-        )
-    shutil.copy(ROOT / "uv.lock", tmp_path)
+    sources = ["images", "tools", "uv.lock"]
+    sources += [
+        str(path.relative_to(ROOT))
+        for name in catalogue.NAMES
+        for path in catalogue.copied(name).values()
+    ]
+    for source in sources:
+        (tmp_path / source).parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / source).is_dir():
+            shutil.copytree(
+                ROOT / source,
+                tmp_path / source,
+                ignore=shutil.ignore_patterns("__pycache__", "*.json"),
+            )
+        else:
+            shutil.copy(ROOT / source, tmp_path / source)
     return tmp_path
 
 
@@ -77,7 +84,13 @@ def test_the_same_content_elsewhere_has_the_same_tags(checkout: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "rebuilt"),
     [
-        ("images/base/packages", {"lab", "postgres", "envoy"}),
+        (
+            "images/base/packages",
+            {
+                *("lab", "postgres", "envoy", "guard"),
+                *("prometheus", "alertmanager", "postgres-exporter"),
+            },
+        ),
         ("images/lab/requirements.txt", {"lab"}),
         ("images/pause/Containerfile", {"pause"}),
         ("model_templates/server/model_server/__init__.py", {"lab"}),
@@ -87,6 +100,11 @@ def test_the_same_content_elsewhere_has_the_same_tags(checkout: Path) -> None:
         ),
         ("tools/kubernetes/coredns/main.go", {"coredns"}),
         ("tools/kserve/go.mod", {"kserve-controller"}),
+        ("tools/kube-state-metrics/go.sum", {"kube-state-metrics"}),
+        ("labfactory/guard/__init__.py", {"guard"}),
+        ("labfactory/releases/routes.py", {"guard"}),
+        ("stacks/schema.py", {"guard"}),
+        ("model_templates/sklearn.yaml", {"guard"}),
         ("tools/minio/go.sum", {"minio"}),
         ("tools/pulumi/go.sum", set()),
     ],
@@ -143,14 +161,59 @@ def test_another_envoy_in_the_lock_rebuilds_envoy_alone(checkout: Path) -> None:
     assert changed(before, tags(checkout)) == {"envoy"}
 
 
-def test_the_requirements_of_the_lab_image_are_those_of_the_lock() -> None:
-    export = subprocess.run(
-        [tools.uv(), *EXPORT], cwd=ROOT, capture_output=True, text=True, check=True
+def test_the_settings_of_a_lab_are_in_no_image(checkout: Path) -> None:
+    before = tags(checkout)
+
+    (checkout / "stacks" / "Pulumi.mine.yaml").write_text("config: {}\n")
+    (checkout / "stacks" / "Pulumi.mine.yaml.old").write_text("config: {}\n")
+
+    assert tags(checkout) == before
+
+
+def test_the_guard_has_templates_and_not_the_servers_that_they_start() -> None:
+    places = set(catalogue.copied("guard"))
+
+    assert "model_templates/sklearn.yaml" in places
+    assert not [place for place in places if place.startswith("model_templates/server")]
+
+
+def test_what_is_to_be_copied_and_is_not_there_is_an_error(checkout: Path) -> None:
+    for template in (checkout / "model_templates").glob("*.yaml"):
+        template.unlink()
+
+    with pytest.raises(FileNotFoundError, match=r"model_templates/\*\.yaml"):
+        catalogue.tag("guard", checkout)
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_the_requirements_of_an_image_are_those_of_the_lock(name: str) -> None:
+    group = GROUPS[name]
+    export = ["export", "--frozen", "--only-group", group]
+    export += ["--no-header", "--no-annotate", "--quiet"]
+    printed = subprocess.run(
+        [tools.uv(), *export], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
 
-    assert (ROOT / "images" / "lab" / "requirements.txt").read_text() == export, (
-        f"write it with: uv {' '.join(EXPORT)} > images/lab/requirements.txt"
+    requirements = f"images/{name}/requirements.txt"
+    assert (ROOT / requirements).read_text() == printed, (
+        f"write it with: uv {' '.join(export)} > {requirements}"
     )
+
+
+def test_every_image_with_requirements_has_a_group_in_the_lock() -> None:
+    found = {path.parent.name for path in ROOT.glob("images/*/requirements.txt")}
+
+    assert found == set(GROUPS)
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in catalogue.NAMES if catalogue.image(n).tool]
+)
+def test_a_later_revision_of_a_debian_package_is_a_later_image(name: str) -> None:
+    way = tools.TOOLS[catalogue.image(name).tool or ""].unpacked
+    text = (ROOT / "images" / name / "Containerfile").read_text()
+
+    assert way is None or f", {way.at_least} or a later revision" in text
 
 
 @pytest.mark.parametrize("name", catalogue.NAMES)
@@ -199,6 +262,10 @@ def test_an_image_stands_on_nothing_that_a_registry_would_have_to_give(
         ("envoy", "/usr/local/bin/envoy"),
         ("kserve-controller", "/manager"),
         ("coredns", "/coredns"),
+        ("prometheus", "/bin/prometheus"),
+        ("alertmanager", "/bin/alertmanager"),
+        ("postgres-exporter", "/bin/postgres_exporter"),
+        ("kube-state-metrics", "/kube-state-metrics"),
         ("local-path-provisioner", "/usr/bin/local-path-provisioner"),
     ],
 )
@@ -215,7 +282,7 @@ def test_an_image_without_a_shell_asks_for_none(name: str) -> None:
     assert not instructions(name, "RUN")
 
 
-@pytest.mark.parametrize("name", ["base", "lab"])
+@pytest.mark.parametrize("name", ["base", *GROUPS])
 def test_compiled_python_stays_valid_when_the_layer_changes_time_stamps(
     name: str,
 ) -> None:

@@ -20,7 +20,7 @@ from scipy.stats import binom
 from labfactory import client
 from labfactory.demo.story import REGRESSOR, Demo
 from labfactory.releases import changes
-from tests.live_lab import compared, core, eventually, pulumi
+from tests.live_lab import compared, core, eventually, pods, pulumi
 
 pytestmark = pytest.mark.live
 
@@ -306,14 +306,8 @@ def test_half_of_the_requests_are_copied_when_the_settings_say_so(
 
     def copies() -> int:
         """How many rows the shadow has predicted."""
-        [pod] = (
-            core(lab)
-            .list_namespaced_pod(
-                lab.settings.name,
-                label_selector=f"serving.kserve.io/inferenceservice={V1}",
-            )
-            .items
-        )
+        label = "serving.kserve.io/inferenceservice"
+        [pod] = [p for p in pods(lab) if (p.metadata.labels or {}).get(label) == V1]
         shown = httpx.get(f"http://{pod.status.pod_ip}:8080/metrics").text
         counted = re.search(r"^lab_model_predictions_total\{.*\} (.*)$", shown, re.M)
         return int(float(counted[1])) if counted else 0

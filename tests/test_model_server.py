@@ -40,7 +40,7 @@ with warnings.catch_warnings():
     from model_server import answers
     from model_server.__main__ import main
     from model_server.contract import Contract
-    from model_server.digest import CARD, tree_digest
+    from model_server.digest import CARD, REFERENCE, tree_digest
     from model_server.log import PredictionLog
     from model_server.metrics import REJECTS
     from sklearn.compose import make_column_transformer
@@ -582,6 +582,11 @@ def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
 
 
 CARD_PAGE = "<h1>A model of øre</h1>"
+LEARNT = {
+    "rows": 4,
+    "columns": {"dose": {"edges": [0.0], "categories": None, "shares": [0.5, 0.5, 0]}},
+    "prediction": None,
+}
 
 
 @pytest.fixture(scope="module")
@@ -604,6 +609,7 @@ def process(
     folder = tmp_path_factory.mktemp("pod") / "model"
     shutil.copytree(numbers, folder)
     (folder / CARD).write_text(CARD_PAGE)
+    (folder / REFERENCE).write_text(json.dumps(LEARNT))
     port = free_port()
     server = start(
         "--model_name=trial",
@@ -679,6 +685,24 @@ def test_the_models_card_is_a_page_that_can_run_nothing(
         "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
     )
     assert page.headers["x-content-type-options"] == "nosniff"
+
+
+def test_the_running_server_tells_how_far_its_inputs_are_from_what_was_learnt(
+    process: tuple[subprocess.Popen[str], str],
+) -> None:
+    _, url = process
+    where = '{bin="0",column="dose",model="trial",served_by="trial-v7"}'
+
+    def metric(name: str) -> float:
+        lines = httpx.get(f"{url}/metrics").text.splitlines()
+        [value] = [line.split()[-1] for line in lines if line.startswith(name + where)]
+        return float(value)
+
+    before = metric("lab_model_bin_total")
+    httpx.post(f"{url}/v1/models/trial:predict", json={"instances": ROWS})
+
+    assert metric("lab_model_bin_total") - before == 1
+    assert metric("lab_model_bin_expected") == 0.5
 
 
 def test_another_models_name_is_not_found(
@@ -767,6 +791,7 @@ def test_sigterm_ends_the_server_once_the_predictions_are_logged(
     [line] = map(json.loads, gzip.decompress(body).splitlines())
     assert (line["id"], line["status"]) == ("the-last-one", 200)
     assert line["predictions"] == last.json()["predictions"]
+    assert last.headers["x-request-id"] == "the-last-one"
 
 
 def last_line_of(*arguments: str) -> tuple[int, str]:

@@ -241,7 +241,7 @@ def test_the_route_says_what_the_api_server_would_fill_in() -> None:
 
 
 def test_weights_that_somebody_patched_can_be_written_again() -> None:
-    assert route()["metadata"]["annotations"] == {"pulumi.com/patchForce": "true"}
+    assert route()["metadata"]["annotations"]["pulumi.com/patchForce"] == "true"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -21,7 +21,9 @@ COMMANDS = [
 
 
 def test_the_table_of_settings_is_the_one_of_the_schema() -> None:
-    assert table.filled(README) == README
+    page = table.PAGE.read_text()
+
+    assert table.filled(page) == page
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)

@@ -356,8 +356,8 @@ MISTAKES = [
         "a batch that writes among the logs",
         "s3://predictions/iris",
         "s3://predictions/logs/iris",
-        "f:21: releases.iris.batch.output: is among the prediction logs; choose a "
-        "folder outside logs/",
+        "f:21: releases.iris.batch.output: is where the lab keeps prediction logs and "
+        "labels; choose a folder outside logs/ and labels/",
     ),
     Mistake(
         "a batch that reads what it writes",

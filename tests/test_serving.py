@@ -6,7 +6,7 @@ from typing import Any
 import pulumi
 
 from components.platform import Gateway
-from components.serving import Serving, model_buckets
+from components.serving import Serving
 from components.storage import S3Access
 from stacks.schema import ReleaseConfig
 from tests.harness import Declared, Lab, deploy, variant
@@ -31,7 +31,7 @@ def serving(
             lab="demo",
             owner="vision",
             namespace="demo",
-            image=image,
+            image=lambda _: image,
             store={
                 consumer: S3Access(
                     "http://minio:9000",
@@ -139,15 +139,6 @@ def test_a_lab_without_releases_has_an_account_and_nothing_else() -> None:
     lab = serving()
 
     assert [d.kind for d in lab.objects() if "test" not in d.type] == ["ServiceAccount"]
-
-
-def test_model_servers_read_the_buckets_their_models_are_in() -> None:
-    releases = {
-        "iris": release(v1=variant(1, bucket="mlflow")),
-        "wine": release(v1=variant(1, bucket="models")),
-    }
-
-    assert model_buckets(releases) == {"mlflow", "models"}
 
 
 def external(key: str | None = "vendor") -> dict[str, Any]:

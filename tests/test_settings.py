@@ -165,8 +165,8 @@ MISTAKES = [
         "a release with the tracker's name",
         "      iris:",
         "      mlflow:",
-        "f:16: releases.mlflow: is taken by the lab or its cluster (minio, mlflow, "
-        "postgres are); choose another name",
+        "f:16: releases.mlflow: is taken by the lab or its cluster (feedback, minio, "
+        "mlflow, postgres are); choose another name",
     ),
     Mistake(
         "a variant's name with a hyphen",
@@ -433,7 +433,8 @@ MISTAKES = [
         ", labfactory:s3-serving-key-id, labfactory:s3-serving-secret, "
         "labfactory:s3-predictions-key-id, labfactory:s3-predictions-secret, "
         "labfactory:s3-batch-key-id, labfactory:s3-batch-secret, "
-        "labfactory:external-NAME are); remove it",
+        "labfactory:s3-feedback-key-id, labfactory:s3-feedback-secret, "
+        "labfactory:external-NAME, labfactory:alerts-NAME are); remove it",
     ),
     Mistake(
         "a file without settings",
@@ -747,7 +748,7 @@ def test_the_table_for_readme_has_a_row_for_every_setting() -> None:
     assert all(len(re.findall(r"(?<!\\)\|", row)) == 5 for row in rows)
     assert {part for setting in settings for part in setting.split(".")} == {
         *names,
-        *("RELEASE", "VARIANT"),
+        *("RECEIVER", "RELEASE", "VARIANT"),
     }
     assert (
         "| `storage.capacity` (minio) | a whole number above zero with Mi, Gi or Ti, "

@@ -204,3 +204,12 @@ def test_the_logs_of_a_pulumi_home_of_the_users_own_are_left_alone(
     environment.variables({"PULUMI_HOME": str(theirs)})
 
     assert (theirs / "logs").is_dir()
+
+
+def test_looking_at_somebody_elses_object_is_no_change(
+    lab: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = {"changeSummary": {"same": 3, "read": 1}}
+    monkeypatch.setattr(Stack, "preview", lambda self: seen)
+
+    assert lab.changes() == {}

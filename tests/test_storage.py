@@ -16,14 +16,33 @@ from provision.store import Keys, Refused, Store
 from components import minio
 from components.provisioning import Grant, policy
 from components.storage import Storage, grants
-from stacks.schema import MinioStorage, S3Storage
-from tests.harness import SECRETS, Lab, deploy
+from stacks.schema import LabConfig, MinioStorage, S3Storage
+from tests.harness import SECRETS, Lab, deploy, example, variant
 
 BUCKETS = ("mlflow", "datasets", "predictions")
 OWN = MinioStorage(kind="minio", capacity="20Gi", buckets=BUCKETS)
 THEIRS = S3Storage(
     kind="s3", endpoint="https://s3.example.com", region="eu-west-1", buckets=BUCKETS
 )
+
+
+def lab_of(*, predictions: str | None = None, models: str = "mlflow") -> LabConfig:
+    """A lab that takes labels wherever it keeps predictions."""
+    watched = predictions is not None
+    rules: dict[str, Any] = {"guard": {"quality": {}}} if watched else {}
+    release = {"template": "mlflow", "variants": {"v1": variant(1, bucket=models)}}
+    return LabConfig.model_validate(
+        example(
+            storage={
+                "kind": "minio",
+                "capacity": "20Gi",
+                "buckets": [*BUCKETS, "models"],
+            },
+            predictions={"bucket": predictions} if watched else None,
+            guard={} if watched else None,
+            releases={"iris": {**release, **rules}},
+        )
+    )
 
 
 def storage(
@@ -42,7 +61,7 @@ def storage(
             image=lambda name: f"images/{name}:1",
             storage_class=None,
             secret=lambda name: pulumi.Output.secret(given[name]),
-            grants=grants("mlflow", {"mlflow"}, predictions, BUCKETS),
+            grants=grants(lab_of(predictions=predictions)),
         )
         pulumi.export("endpoint", store.access["tracking"].endpoint)
         pulumi.export("ready", [each.urn for each in store.ready])
@@ -98,7 +117,7 @@ def test_no_key_of_the_lab_s_own_store_has_an_id_that_can_be_guessed() -> None:
         if key.endswith(("KEY_ID", "ROOT_USER"))
     }
 
-    assert len(ids) == 5
+    assert len(ids) == 6
     assert all(re.fullmatch(r"[a-z]+-[\w-]{8}", each) for each in ids)
 
 
@@ -178,19 +197,22 @@ def test_a_policy_names_its_buckets_and_no_other() -> None:
 
 
 def test_batch_workers_read_data_and_not_what_the_tracking_server_keeps() -> None:
-    found = grants("mlflow", {"mlflow", "models"}, "predictions", BUCKETS)
+    found = grants(lab_of(predictions="predictions", models="models"))
 
-    assert found["batch"].buckets() == ["datasets", "predictions"]
+    assert found["batch"].buckets() == ["datasets", "models", "predictions"]
     assert found["predictions"] == Grant(adds=frozenset({"predictions"}))
     assert found["serving"].buckets() == ["mlflow", "models"]
 
 
 def test_a_lab_that_keeps_no_predictions_has_no_keys_for_them() -> None:
-    assert set(grants("mlflow", (), None, BUCKETS)) == {"tracking", "serving"}
+    assert set(grants(lab_of())) == {
+        "tracking",
+        "serving",
+    }
 
 
 def test_whoever_predicts_is_told_the_store_and_its_bucket() -> None:
-    for consumer in ("predictions", "batch"):
+    for consumer in ("predictions", "batch", "feedback"):
         lab = storage(predictions="predictions")
         found = lab.one("Secret", f"storage-{consumer}").inputs["stringData"]
 

@@ -141,6 +141,7 @@ def test_versions_in_the_table_are_those_of_the_committed_go_modules() -> None:
         "pulumi": ("pulumi", "github.com/pulumi/pulumi/sdk/v3"),
         "minio": ("minio", "github.com/minio/minio"),
         "kserve-controller": ("kserve", "github.com/kserve/kserve"),
+        "kube-state-metrics": ("kube-state-metrics", "k8s.io/kube-state-metrics/v2"),
     }
     for name, (group, module) in modules.items():
         text = (paths.PROJECT / "tools" / group / "go.mod").read_text()
@@ -163,7 +164,8 @@ def test_versions_in_the_table_are_those_of_the_lock() -> None:
 
 def test_every_tool_can_be_had_where_only_registries_are_reachable() -> None:
     for tool in table.TOOLS.values():
-        assert tool.debian or tool.wheel or table.build_of(tool.name), tool.name
+        there = tool.debian or tool.unpacked or tool.wheel
+        assert there or table.build_of(tool.name), tool.name
 
 
 def test_every_group_of_the_table_is_committed_with_its_sums() -> None:

@@ -281,7 +281,7 @@ def test_one_call_makes_any_run_one_that_may_be_released(
     assert found.data.metrics == {"slices/old/rows": 1.0, "slices/old/worst": 9.0}
     assert found.data.tags["owner"] == "team-a"
     files = {file.path for file in tracking.list_artifacts(run_id)}
-    assert files == {"contract.json", "environment.txt"}
+    assert files == {"contract.json", "environment.txt", "reference.json"}
 
 
 def test_a_learnt_column_has_its_range_or_its_categories() -> None:

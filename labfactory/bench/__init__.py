@@ -12,6 +12,7 @@ from labfactory.bench import (
     batch,
     cold,
     first,
+    guard,
     memory,
     node,
     program,
@@ -39,6 +40,7 @@ FIGURES: dict[str, Measure] = {
     "server": server.measure,
     "releases": releases.measure,
     "batch": batch.measure,
+    "guard": guard.measure,
     # Last: it takes the lab of those above away.
     "first": first.measure,
 }

@@ -15,7 +15,13 @@ from labfactory.images import debian
 from labfactory.images.workshop import Workshop, folder
 from labfactory.progress import Progress, Step
 
-ESTIMATES = {catalogue.BASE: 35.0, "lab": 60.0, "envoy": 15.0, "postgres": 8.0}
+ESTIMATES = {
+    catalogue.BASE: 35.0,
+    "lab": 60.0,
+    "guard": 25.0,
+    "envoy": 15.0,
+    "postgres": 8.0,
+}
 """Seconds on two cores; the others take less than ten."""
 
 KEPT = 3
@@ -68,12 +74,14 @@ def _one(name: str, workshop: Workshop, step: Step) -> None:
     tag = _stage(name, context)
     if name == catalogue.BASE:
         debian.root(context, workshop.path, step)
-    if name == "lab":
+    if (context / "requirements.txt").exists():
         _install(context, step)
     tool = catalogue.image(name).tool
     if tool:
         executable = shutil.copy(tools.path(tool), context / tool)
         os.chmod(executable, 0o755)
+        for template in tools.path(tool).parent.glob("*.tmpl"):
+            shutil.copy(template, context)
     reference = f"{catalogue.EMBEDDED}/{name}:{tag}"
     workshop.build(reference, context, step)
     shutil.rmtree(context)
@@ -86,26 +94,26 @@ def _stage(name: str, context: Path) -> str:
     """Copy what the repository gives to the image; return the tag of that very copy."""
     while True:
         tag = catalogue.tag(name)
-        _copy(catalogue.PROJECT / "images" / name, context)
-        if name == "lab":
-            _copy(catalogue.PROJECT / "model_templates" / "server", context / "server")
+        own = catalogue.PROJECT / "images" / name
+        for path in catalogue.files(own):
+            _copy(path, context / path.relative_to(own))
+        for place, path in catalogue.copied(name).items():
+            _copy(path, context / place)
         if catalogue.tag(name) == tag:
             return tag
         shutil.rmtree(context)  # somebody edited a file just now
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Copy a folder so that every user may read it, whatever the checkout's modes."""
-    for path in catalogue.files(source):
-        copy = target / path.relative_to(source)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.parent.chmod(0o755)
-        shutil.copyfile(path, copy)
-        copy.chmod(0o644)
+def _copy(path: Path, copy: Path) -> None:
+    """Copy a file so that every user may read it, whatever the checkout's modes."""
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    copy.parent.chmod(0o755)
+    shutil.copyfile(path, copy)
+    copy.chmod(0o644)
 
 
 def _install(context: Path, step: Step) -> None:
-    """Install what `lab` imports, for the base's Python and not for this machine's."""
+    """Install the requirements for the base's Python, not for this machine's."""
     step.run(
         [
             *(tools.uv(), "pip", "install", "--no-progress"),

@@ -16,7 +16,7 @@ from labfactory.jobs import Jobs
 from labfactory.progress import Progress
 from labfactory.stack import Stack
 from model_templates.batch import batch_job
-from stacks.prediction_rules import LOGS
+from stacks.prediction_rules import KEPT
 from stacks.raw import near_miss
 from stacks.schema import LabConfig, ReleaseConfig
 from stacks.values import ObjectAddress
@@ -139,10 +139,11 @@ def _check_addresses(settings: LabConfig, input: str, output: str) -> None:
             f"{', '.join(sorted(readable))}){near_miss(bucket, sorted(readable))}"
         )
     place = f"s3://{settings.predictions.bucket}/"
-    if not output.startswith(place) or f"{output}/".startswith(f"{place}{LOGS}/"):
+    kept = tuple(f"{place}{folder}/" for folder in KEPT)
+    if not output.startswith(place) or f"{output}/".startswith(kept):
         raise LabError(
             f"output {output}: predictions go to {place}FOLDER, where FOLDER is not "
-            f"{LOGS}; choose a folder there"
+            f"{' or '.join(KEPT)}; choose a folder there"
         )
     if f"{output}/".startswith(f"{input}/"):
         raise LabError(

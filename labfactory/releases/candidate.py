@@ -16,6 +16,8 @@ from model_templates.manifests import card_address
 
 INFLUENCE = "influence.json"
 """Artifact of a run: how much each feature counts."""
+REFERENCE = "reference.json"
+"""Artifact of a run: how inputs and predictions spread in training."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Admitted:
     difference: Difference | None
     """None when there is no stable variant to compare with."""
     card: dict[str, Any]
+    reference: bytes | None = None
+    """What the model server compares its inputs with; None when the run has none."""
 
 
 def admit(
@@ -74,15 +78,18 @@ def admit(
             stable=stable,
             difference=difference,
         ),
+        registry.run_artifact(at.run_id, REFERENCE) if REFERENCE in files else None,
     )
 
 
 def publish(registry: Registry, admitted: Admitted) -> None:
-    """Put the card beside the artifact; an older card of the version is replaced."""
+    """Put the card, and the reference, beside the artifact; older ones are replaced."""
     page = card_address(admitted.found.artifact)
     data = json.dumps(admitted.card, indent=2, ensure_ascii=False) + "\n"
     registry.write(page.removesuffix(".html") + ".json", data.encode())
     registry.write(page, card.html(admitted.card).encode())
+    if admitted.reference is not None:
+        registry.write(f"{page.rpartition('/')[0]}/{REFERENCE}", admitted.reference)
 
 
 def _contract_of_stable(registry: Registry, model: str, version: str) -> Contract:

@@ -47,7 +47,7 @@ def agreement(stable: Sequence[Record], other: Sequence[Record]) -> Agreement:
         requests += 1
         rows += max(len(left), len(right))
         for one, another in zip(left, right, strict=False):
-            same += _same(one, another)
+            same += is_same(one, another)
             for a, b in _numbers(one, another):
                 numbers += 1
                 total += abs(a - b)
@@ -60,14 +60,23 @@ def by_id(records: Sequence[Record]) -> Mapping[str, Record]:
     return {r.id: r for r in records if r.id and times[r.id] == 1}
 
 
-def _same(one: Any, another: Any) -> bool:
+def is_same(one: Any, another: Any, tolerance: float | None = None) -> bool:
+    """Whether two predictions say the same.
+
+    Numbers do when they are at most `tolerance` apart, and without one when they are
+    equal but for rounding.
+    """
     match one, another:
         case list(), list():
-            return len(one) == len(another) and all(map(_same, one, another))
+            return len(one) == len(another) and all(
+                is_same(a, b, tolerance) for a, b in zip(one, another, strict=True)
+            )
         case dict(), dict():
             return one.keys() == another.keys() and all(
-                _same(one[key], another[key]) for key in one
+                is_same(one[key], another[key], tolerance) for key in one
             )
+    if tolerance is not None and _are_numbers(one, another):
+        return bool(abs(one - another) <= tolerance)
     if _is_float(one, another):
         return math.isclose(one, another, rel_tol=CLOSE)
     return type(one) is type(another) and bool(one == another)
@@ -87,5 +96,8 @@ def _numbers(one: Any, another: Any) -> Iterator[tuple[float, float]]:
 
 
 def _is_float(one: Any, another: Any) -> bool:
-    kinds = {type(one), type(another)}
-    return float in kinds and kinds <= {int, float}
+    return float in (type(one), type(another)) and _are_numbers(one, another)
+
+
+def _are_numbers(one: Any, another: Any) -> bool:
+    return {type(one), type(another)} <= {int, float}

@@ -97,33 +97,34 @@ def _pairs(records: Sequence[Record], labels: Labels) -> list[tuple[str, Any]]:
 
 
 def _error(pairs: Sequence[tuple[str, Any]]) -> Quality:
-    numbers = [(_number(a), _number(b)) for a, b in pairs]
+    numbers = [(number(a), number(b)) for a, b in pairs]
     errors = [abs(a - b) for a, b in numbers if a is not None and b is not None]
     mean = sum(errors) / len(errors) if errors else None
     return Quality("mean absolute error", mean, len(errors))
 
 
 def _accuracy(pairs: Sequence[tuple[str, Any]]) -> Quality:
-    right = sum(_word(label) == _word(predicted) for label, predicted in pairs)
+    right = sum(word(label) == word(predicted) for label, predicted in pairs)
     return Quality("accuracy", right / len(pairs) if pairs else None, len(pairs))
 
 
-def _word(value: Any) -> str | float:
+def word(value: Any) -> str | float:
     """`1`, `1.0` and "1" are one class; so are `true` and "True"."""
-    number = _number(value)
-    return str(value).casefold() if number is None else number
+    found = number(value)
+    return str(value).casefold() if found is None else found
 
 
-def _number(value: Any) -> float | None:
+def number(value: Any) -> float | None:
+    """The finite number that a value is, or spells; None when it does neither."""
     if isinstance(value, bool):
         return None
     try:
-        number = float(value)
-    except ValueError:
+        found = float(value)
+    except (OverflowError, ValueError):
         return None
-    return number if math.isfinite(number) else None
+    return found if math.isfinite(found) else None
 
 
 def _has_fraction(value: Any) -> bool:
-    number = _number(value)
-    return number is not None and not number.is_integer()
+    found = number(value)
+    return found is not None and not found.is_integer()

@@ -86,9 +86,9 @@ class Live:
         return compare(self._contract(release, old), self._contract(release, new))
 
     def _ask_ready(self) -> Mapping[str, bool]:
-        from labfactory.releases.routes import Routes
+        from labfactory.releases.routes import connect
 
-        with Routes(self._context, self._settings.name) as routes:
+        with connect(self._context, self._settings.name) as routes:
             return routes.ready()
 
     def _ask_nodes(self) -> tuple[list[Any], list[Any]]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from model_templates.routes import RELEASE
+from model_templates.routes import RELEASE, SETTINGS
 
 Op = Literal["same", "create", "update", "replace", "delete"]
 
@@ -92,7 +92,10 @@ def from_step(step: Mapping[str, Any]) -> Object | None:
     before, after = old.get("inputs") or {}, new.get("inputs") or {}
     metadata = (after or before).get("metadata") or {}
     forced = step.get("replaceReasons") or []
-    differing = step.get("detailedDiff") or step.get("diffReasons") or []
+    differing = set(step.get("detailedDiff") or step.get("diffReasons") or [])
+    if len(differing) > 1:
+        # A route repeats the settings for the guard; what they change is told anyway.
+        differing.discard(f"metadata.annotations.{SETTINGS}")
     return Object(
         kind=state["type"].rpartition(":")[2],
         name=metadata.get("name") or step["urn"].rpartition("::")[2],

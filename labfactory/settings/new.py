@@ -203,6 +203,10 @@ config:
     tracking: {{capacity: 5Gi, bucket: mlflow}}
     # Where predictions of shadows and batches are kept: one of the buckets above.
     {off}predictions: {{bucket: predictions}}
+    # Measurements and alerts; `receivers` says who hears of them.
+    monitoring: {{capacity: 5Gi}}
+    # Takes a bad release back, and promotes a good one that has `guard: {{steps: …}}`.
+    guard: {{actions_per_hour: 6}}
     # Models that are served, by name.
     releases: {{}}
 """

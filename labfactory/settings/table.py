@@ -1,4 +1,4 @@
-"""The table of all settings in README.md, made from the schema's own docstrings.
+"""The table of all settings in docs/settings.md, made from the schema's docstrings.
 
 `python -m labfactory.settings.table` writes it between the markers.
 """
@@ -6,23 +6,25 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le
 from pydantic.fields import FieldInfo
 
 from labfactory import paths
 from labfactory.errors import LabError
 from stacks.explain import plain, variants_of
-from stacks.schema import LabConfig, Section
+from stacks.schema import LabConfig
+from stacks.section import Section
 from stacks.spelling import Spelling
 
 BEGIN, END = "<!-- settings -->", "<!-- /settings -->"
+PAGE = paths.PROJECT / "docs" / "settings.md"
 
 
 class Row(NamedTuple):
-    """One setting, as a reader of README sees it."""
+    """One setting, as a reader sees it."""
 
     setting: str
     how: str
@@ -37,12 +39,12 @@ def render() -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
-def filled(readme: str) -> str:
-    """`readme` with the table between its markers; raises LabError without markers."""
-    before, begin, rest = readme.partition(BEGIN)
+def filled(page: str) -> str:
+    """`page` with the table between its markers; raises LabError without markers."""
+    before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not end:
-        raise LabError(f"README.md: has no markers {BEGIN} and {END}; put them back")
+        raise LabError(f"{PAGE.name}: has no markers {BEGIN} and {END}; put them back")
     return f"{before}{begin}\n{render()}{end}{after}"
 
 
@@ -54,13 +56,8 @@ def _rows(section: type[Section], path: str, where: str = "") -> Iterator[Row]:
 def _setting(path: str, field: FieldInfo, where: str) -> Iterator[Row]:
     kind: Any = field.annotation
     meaning = " ".join((field.description or "").split())
-    key, members = variants_of(kind)
-    if members:
-        each = " or ".join(f"`{word}`" for word in members)
-        yield Row(f"`{path}.{key}`", each, _default(field), meaning)
-        for word, member in members.items():
-            rows = list(_rows(member, f"{path}.", f" ({word})"))
-            yield from rows[1:]
+    if variants_of(kind)[1]:
+        yield from _kinds(kind, path, _default(field), meaning)
         return
     if isinstance(kind, type) and issubclass(kind, Section):
         yield from _rows(kind, f"{path}.", where)
@@ -73,9 +70,21 @@ def _setting(path: str, field: FieldInfo, where: str) -> Iterator[Row]:
     yield Row(f"`{path}`{where}", _how(kind, field), _default(field), meaning)
     if get_origin(kind) is Mapping:
         below = get_args(kind)[1]
+        one = f"{path}.{path.split('.')[-1].removesuffix('s').upper()}"
         if isinstance(below, type) and issubclass(below, Section):
-            one = path.split(".")[-1].removesuffix("s").upper()
-            yield from _rows(below, f"{path}.{one}.", where)
+            yield from _rows(below, f"{one}.", where)
+        elif variants_of(below)[1]:
+            yield from _kinds(below, one, "required", "What it is.")
+
+
+def _kinds(kind: Any, path: str, default: str, meaning: str) -> Iterator[Row]:
+    """Settings that depend on what one of them says."""
+    key, members = variants_of(kind)
+    each = " or ".join(f"`{word}`" for word in members)
+    yield Row(f"`{path}.{key}`", each, default, meaning)
+    for word, member in members.items():
+        rows = list(_rows(member, f"{path}.", f" ({word})"))
+        yield from rows[1:]
 
 
 def _how(kind: Any, field: FieldInfo | None = None) -> str:
@@ -97,16 +106,31 @@ def _how(kind: Any, field: FieldInfo | None = None) -> str:
         return f"names, each with {_each(get_args(kind)[1])}"
     if get_origin(kind) is tuple:
         return f"list; each: {_how(get_args(kind)[0])}"
-    if kind is datetime.date:
-        return "year-month-day"
-    least = next((note.ge for note in notes if isinstance(note, Ge)), None)
-    most = next((note.le for note in notes if isinstance(note, Le)), None)
-    number = "number" if kind is float else "whole number"
-    return f"{number} from {least}" + (f" to {most}" if most else "")
+    words = {datetime.date: "year-month-day", bool: "true or false", float: "number"}
+    return words.get(kind, "whole number") + _within(notes)
+
+
+def _within(notes: Iterable[Any]) -> str:
+    """Where a number has to lie."""
+    found = ""
+    for note in notes:
+        match note:
+            case Ge():
+                found += f" from {_number(note.ge)}"
+            case Gt():
+                found += f" above {_number(note.gt)}"
+            case Le():
+                found += f" to {_number(note.le)}"
+    return found
+
+
+def _number(value: Any) -> str:
+    return format(value, "f").rstrip("0") if value and value < 0.001 else str(value)
 
 
 def _each(kind: Any) -> str:
     below = isinstance(kind, type) and issubclass(kind, Section)
+    below = below or bool(variants_of(kind)[1])
     return "the settings below" if below else _how(kind)
 
 
@@ -117,9 +141,10 @@ def _default(field: FieldInfo) -> str:
         return "nothing"
     if isinstance(field.default, tuple):
         return f"`[{', '.join(field.default)}]`"
+    if isinstance(field.default, bool):
+        return f"`{str(field.default).lower()}`"
     return f"`{field.default}`"
 
 
 if __name__ == "__main__":
-    readme = paths.PROJECT / "README.md"
-    readme.write_text(filled(readme.read_text()))
+    PAGE.write_text(filled(PAGE.read_text()))

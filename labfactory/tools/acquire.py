@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from labfactory.errors import LabError
 from labfactory.progress import Progress, clock
-from labfactory.tools import apt, gobuild, pypi, store
+from labfactory.tools import apt, gobuild, pypi, store, unpack
 from labfactory.tools.children import Children, Stopped
 from labfactory.tools.estimates import Estimates
 from labfactory.tools.table import TOOLS, build_of
@@ -49,6 +49,11 @@ class Acquisition:
         with ThreadPoolExecutor(WORKERS) as pool:
             try:
                 futures = [pool.submit(self._fetch, group) for group in fetched]
+                futures += [
+                    pool.submit(self._unpack, tool)
+                    for tool in self._tools
+                    if tool.unpacked and tool.name not in later
+                ]
                 if system:
                     futures.append(pool.submit(self._install_packages, system))
                 futures += [
@@ -76,7 +81,9 @@ class Acquisition:
         possible = [
             tool
             for tool in self._tools
-            if tool.download and download.offered(tool.download)
+            if tool.download
+            and download.offered(tool.download)
+            and not (tool.unpacked and unpack.possible())
         ]
         download.reachable(tool.download for tool in possible if tool.download)
         for tool in possible:
@@ -107,6 +114,26 @@ class Acquisition:
                     self._refused.append(tool)
             else:
                 self._ready(tool)
+
+    def _unpack(self, tool: Tool) -> None:
+        """Take a tool out of its Debian package, or else download it."""
+        from labfactory.tools import download
+
+        try:
+            with (
+                self._progress.step(f"unpack {tool.name}", estimate=6) as step,
+                store.placing(tool) as new,
+            ):
+                unpack.fetch(tool, new, step, self._children)
+        except Stopped:
+            raise
+        except LabError as error:
+            if not (tool.download and download.reachable([tool.download])):
+                raise
+            self._progress.say(f"    {error}; downloading it instead")
+            self._fetch([tool])
+        else:
+            self._ready(tool)
 
     def _install_packages(self, packages: Sequence[str]) -> None:
         with self._progress.step("install Debian packages", estimate=30) as step:

@@ -18,7 +18,9 @@ from labfactory.tools.ways import ARCHITECTURE, GoBuild, Tool
 def folder(tool: Tool) -> Path:
     """The folder of `tool`; its name changes with everything that goes into it."""
     build = build_of(tool.name)
-    ways = (tool.download, tool.wheel, inputs(build) if build else "")
+    ways: list[object] = [tool.download, tool.wheel, inputs(build) if build else ""]
+    if tool.unpacked:
+        ways.append(tool.unpacked)
     digest = hashlib.sha256(repr((ARCHITECTURE, *ways)).encode()).hexdigest()
     return paths.cache() / "tools" / tool.name / f"{tool.version}-{digest[:8]}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from labfactory.tools.watchers import WATCHERS
 from labfactory.tools.ways import (
     Accepted,
     Debian,
@@ -17,6 +18,7 @@ from labfactory.tools.ways import (
 KUBERNETES = "1.35.6"
 PULUMI = "3.259.0"
 PULUMI_KUBERNETES = "4.25.0"
+STATE_METRICS = "2.18.0"
 
 
 def _kubernetes(name: str, **sha256: str) -> Tool:
@@ -135,11 +137,13 @@ _OWN = (
             "coredns_1.14.7_linux_{arch}.tgz.sha256",
         ),
     ),
-    # These four have no official executable of the version that is needed.
+    # These five have no official executable of the version that is needed.
     Tool(name="contour", version="1.33.8"),
     Tool(name="local-path-provisioner", version="0.0.30"),
     Tool(name="kserve-controller", version="0.20.0"),
     Tool(name="minio", version="0.0.0-20260212201848-7aac2a2c5b7c"),
+    Tool(name="kube-state-metrics", version=STATE_METRICS),
+    *WATCHERS,
     Tool(
         name="envoy",
         version="1.38.3",
@@ -272,6 +276,15 @@ BUILDS: tuple[GoBuild, ...] = (
         group="kserve",
         packages={"kserve-controller": "github.com/kserve/kserve/cmd/manager"},
         seconds=179,
+    ),
+    GoBuild(
+        title="build kube-state-metrics",
+        group="kube-state-metrics",
+        packages={"kube-state-metrics": "k8s.io/kube-state-metrics/v2"},
+        ldflags=_stamp(
+            {"github.com/prometheus/common/version.Version": f"v{STATE_METRICS}"}
+        ),
+        seconds=35,
     ),
 )
 

@@ -65,6 +65,21 @@ class Debian:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Unpacked:
+    """A package of Debian that is unpacked: installing it would start a service.
+
+    `executable` is the path in it, `beside` the paths of files that Debian's build of
+    the tool reads. Whatever revision Debian has now will do, if it has the tool's
+    version and is not older than `at_least`.
+    """
+
+    package: str
+    executable: str
+    at_least: str
+    beside: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tool:
     """One executable and the ways to get it, tried in the order of the fields."""
 
@@ -73,6 +88,7 @@ class Tool:
     accepted: Accepted | None = None
     debian: Debian | None = None
     wheel: Wheel | None = None
+    unpacked: Unpacked | None = None
     download: Download | None = None
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from .digest import CARD, mismatch
+from .digest import CARD, REFERENCE, mismatch
 from .slim import without_client
 
 if TYPE_CHECKING:
@@ -103,10 +103,17 @@ def endpoint(args: argparse.Namespace) -> tuple[Served, dict[str, str]] | None:
 
 def run(args: argparse.Namespace, model: Served, identity: dict[str, str]) -> None:
     """Serve until SIGTERM, then write what the log of predictions still holds."""
+    from prometheus_client import REGISTRY
+
+    from .bins import Bins
     from .log import PredictionLog
     from .server import LabServer
 
-    card = Path(args.model_dir) / CARD
+    folder = Path(args.model_dir)
+    card = folder / CARD
+    bins = Bins.of(folder / REFERENCE, args.model_name, args.served_by)
+    if bins:
+        REGISTRY.register(bins)
     predictions = PredictionLog.of(os.environ, args.model_name, args.served_by)
     server = LabServer(
         model,
@@ -114,6 +121,7 @@ def run(args: argparse.Namespace, model: Served, identity: dict[str, str]) -> No
         identity=identity,
         card=card.read_bytes() if card.is_file() else None,
         log=predictions,
+        bins=bins,
     )
     # Once it has stopped, uvicorn raises the signal again, for whoever was there first.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

@@ -7,14 +7,16 @@ from pathlib import Path
 
 CARD = ".lab-card.html"
 """The model's card, at the root of its folder: told of the model, no part of it."""
+REFERENCE = ".lab-reference.json"
+"""What the model has learned from, in bins: at the same place, and no part of it."""
 
 
 def tree_digest(folder: Path | str) -> str:
-    """Return `sha256:<hex>` over every file below `folder` but its card.
+    """Return `sha256:<hex>` over every file below `folder` but what tells of it.
 
     The hash is over one line per file, `<sha256 of content>  <relative path>`, sorted
     by path: what `find -type f | LC_ALL=C sort | xargs sha256sum | sha256sum` gives.
-    Exactly one name is left out: `CARD`, and that only at the root.
+    Exactly two names are left out: `CARD` and `REFERENCE`, and only at the root.
     Raises FileNotFoundError when there is no file to pin.
     """
     root = Path(folder)
@@ -23,7 +25,8 @@ def tree_digest(folder: Path | str) -> str:
         for path in root.rglob("*")
         if path.is_file()
     }
-    files.pop(CARD, None)
+    for about in (CARD, REFERENCE):
+        files.pop(about, None)
     if not files:
         raise FileNotFoundError(f"{root}: there is no file below this folder")
     tree = hashlib.sha256()

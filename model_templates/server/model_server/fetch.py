@@ -5,7 +5,8 @@
 KServe runs it as the storage initializer and gives it the store in `AWS_*`. What goes
 wrong is the last line of the log, one sentence: KServe puts it into the status.
 `LAB_DIGEST`, if set, is what the artifact must be: KServe's own servers don't check it.
-The model's card, which lies beside the artifact, comes along where there is one.
+The model's card and its reference, which lie beside the artifact, come along where
+there are any.
 """
 
 from __future__ import annotations
@@ -36,15 +37,17 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from .digest import CARD, mismatch
+from .digest import CARD, REFERENCE, mismatch
 
 FILES_AT_ONCE = 4
 CONNECT, READ = 3, 8
 """Seconds that one try waits for a connection, and for the next bytes."""
 PATIENCE = 10
 """Seconds in which a store that does not answer is tried again."""
-CARD_BYTES = 1 << 20
-"""A larger card is left where it is."""
+ABOUT = {"card.html": CARD, "reference.json": REFERENCE}
+"""What lies beside an artifact, and its name in the model's folder."""
+ABOUT_BYTES = 1 << 20
+"""What is larger is left where it is."""
 REFUSED = {
     "AccessDenied",
     "InvalidAccessKeyId",
@@ -70,7 +73,8 @@ def main(argv: list[str]) -> int:
             if digest and (problem := mismatch(folder, digest)):
                 raise FetchError(f"{uri} in {problem}")
             print(f"{uri}: {files} files in {folder}", flush=True)
-            print(fetch_card(uri, Path(folder)), flush=True)
+            for name in ABOUT:
+                print(fetch_about(uri, name, Path(folder)), flush=True)
     except FetchError as error:
         print(error, file=sys.stderr, flush=True)
         return 1
@@ -113,27 +117,28 @@ def fetch(uri: str, folder: Path, *, patience: float = PATIENCE) -> int:
     return len(keys)
 
 
-def fetch_card(uri: str, folder: Path) -> str:
-    """Put the card beside the artifact `uri` into `folder`; return what came of it.
+def fetch_about(uri: str, name: str, folder: Path) -> str:
+    """Put what lies as `name` beside the artifact `uri` into `folder`.
 
-    A model is served without its card: one that is not there, can't be read or is
-    larger than `CARD_BYTES` is no error.
+    Returns what came of it. A model is served without: what is not there, can't be
+    read or is larger than `ABOUT_BYTES` is no error.
     """
     bucket, prefix = parse(uri)
-    key = posixpath.join(posixpath.dirname(prefix.rstrip("/")), "card.html")
+    key = posixpath.join(posixpath.dirname(prefix.rstrip("/")), name)
     address = f"s3://{bucket}/{key}"
-    target = folder / CARD
+    what = name.partition(".")[0]
+    target = folder / ABOUT[name]
     try:
         target.unlink(missing_ok=True)
         client = _client(os.environ.get("AWS_ENDPOINT_URL"))
         with client.get_object(Bucket=bucket, Key=key)["Body"] as body:
-            content = body.read(CARD_BYTES + 1)
-        if len(content) > CARD_BYTES:
-            return f"{address}: the card is larger than {CARD_BYTES} bytes; left out"
+            content = body.read(ABOUT_BYTES + 1)
+        if len(content) > ABOUT_BYTES:
+            return f"{address}: the {what} is larger than {ABOUT_BYTES} bytes; left out"
         target.write_bytes(content)
     except (Boto3Error, BotoCoreError, ClientError, OSError) as error:
-        return f"{address}: no card ({first_line(error)})"
-    return f"{address}: the card is in {target}"
+        return f"{address}: no {what} ({first_line(error)})"
+    return f"{address}: the {what} is in {target}"
 
 
 def first_line(error: Exception) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from prometheus_client import Counter, Histogram
 
 LABELS = ("model", "served_by")
+BOUNDS = (*(float(f"{0.001 * 1.1**step:.4g}") for step in range(97)), 10.0)
+"""Upper bounds of latencies in seconds, each a tenth above the one before: a quantile
+that is read from them is right to a twentieth."""
 PREDICTIONS = Counter("lab_model_predictions", "Rows that were answered", LABELS)
 REJECTS = Counter("lab_model_rejects", "Requests refused with 400", (*LABELS, "reason"))
 FAILURES = Counter("lab_model_failures", "Requests the model failed on", LABELS)
@@ -12,7 +15,7 @@ SECONDS = Histogram(
     "lab_model_request_seconds",
     "From the whole body read to the answer ready",
     (*LABELS, "protocol"),
-    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
+    buckets=BOUNDS,
 )
 LOG_DROPPED = Counter(
     "lab_model_log_dropped", "Answers the log of predictions had no room for", LABELS

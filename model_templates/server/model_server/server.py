@@ -26,7 +26,8 @@ from kserve.protocol.rest.v2_endpoints import register_v2_endpoints
 
 from . import metrics
 from .answers import dumps
-from .log import PredictionLog, wanted
+from .bins import Bins
+from .log import ID, PredictionLog, wanted
 from .refusal import EndpointError, Reason, Refusal
 from .served import Call, Served
 
@@ -54,11 +55,16 @@ class Predictions:
         model: Served,
         rest: Callable[..., Awaitable[None]],
         log: PredictionLog | None = None,
+        bins: Bins | None = None,
     ) -> None:
-        """Answer for `model` under its name; `log` keeps what the route asks for."""
+        """Answer for `model` under its name.
+
+        `log` keeps what the route asks for, `bins` counts what was asked and answered.
+        """
         self._model = model
         self._rest = rest
         self._log = log
+        self._bins = bins
         self._protocols = {
             f"/v1/models/{model.name}:predict": "v1",
             f"/v2/models/{model.name}/infer": "v2",
@@ -98,6 +104,8 @@ class Predictions:
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(answer)).encode()),
+            # What a label of this prediction is posted under.
+            *(header for header in scope["headers"] if header[0] == ID),
         ]
         await send(
             {"type": "http.response.start", "status": status, "headers": headers}
@@ -124,6 +132,10 @@ class Predictions:
                 error=error,
                 size=len(answer),
             )
+        if self._bins and status == 200:
+            # Once the answer is on its way: nobody waits for it.
+            count = self._bins.count
+            asyncio.get_running_loop().call_soon(count, call.asked.data, call.predicted)
         return status, answer
 
     async def _answer(
@@ -178,6 +190,7 @@ class LabServer(RESTServer):  # type: ignore[misc]
         identity: Mapping[str, str],
         card: bytes | None = None,
         log: PredictionLog | None = None,
+        bins: Bins | None = None,
     ) -> None:
         """Serve `model` on `port` of all addresses.
 
@@ -199,6 +212,7 @@ class LabServer(RESTServer):  # type: ignore[misc]
         self._identity = identity
         self._card = card
         self._log = log
+        self._bins = bins
 
     def create_application(self) -> None:
         """Put the SDK's application behind the short way."""
@@ -218,7 +232,7 @@ class LabServer(RESTServer):  # type: ignore[misc]
             (NotImplementedError, HTTPStatus.NOT_IMPLEMENTED),
         ):
             app.add_exception_handler(error, _said(status))
-        self.config.app = Predictions(self._model, app, self._log)
+        self.config.app = Predictions(self._model, app, self._log, self._bins)
         self.config.access_log = False
 
     async def _readiness(self) -> dict[str, Any]:

@@ -21,6 +21,8 @@ from mlflow.data.dataset_source import DatasetSource
 from mlflow.models import infer_signature
 from sklearn.inspection import permutation_importance
 
+from training.reference import reference
+
 MOST_CATEGORIES = 50
 """A column of texts with more different ones is no set of categories."""
 MOST_ROWS = 2000
@@ -110,8 +112,9 @@ def log_model_facts(
     scoring: str | None = None,
     seed: int = 0,
 ) -> None:
-    """Log contract, influence of the features and metrics per slice of a model."""
+    """Log contract, reference, the features' influence and metrics per slice."""
     mlflow.log_dict(contract(model, features), "contract.json")
+    mlflow.log_dict(reference(model, features), "reference.json")
     if hasattr(model, "fit"):  # scikit-learn's inspection takes its own kind alone
         found = influence(model, *held_out, scoring=scoring, seed=seed)
         mlflow.log_dict(found, "influence.json")
