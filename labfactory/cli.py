@@ -318,6 +318,10 @@ def simulate(
     trace: Annotated[
         str, typer.Option(help="Built-in trace, or a file of one that was recorded.")
     ] = "step-fault",
+    record: Annotated[
+        float | None,
+        typer.Option(help="Hours to write from the lab into the trace's file first."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Other chances.")] = 0,
     lab: Annotated[
         str | None,
@@ -331,7 +335,15 @@ def simulate(
     """Tell what the guard would do with a candidate that behaves like a trace."""
     from labfactory.releases.simulate import show
 
-    show(lab, release, trace=trace, seed=seed, json=json, table=table)
+    show(
+        lab,
+        release,
+        trace=trace,
+        seed=seed,
+        json=json,
+        table=table,
+        record=record,
+    )
 
 
 @app.command()

@@ -123,6 +123,12 @@ def pulumi(demo: Demo, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def unwatched(tree: dict[str, Any], release: str) -> dict[str, Any]:
+    """The settings with the guard off for a release, whose route is the test's."""
+    tree["releases"][release]["guard"] = {"mode": "off"}
+    return tree
+
+
 def compared(demo: Demo, release: str) -> dict[str, compare.Figures]:
     """Each variant's figures of the last hour, by its name."""
     until = datetime.now(UTC)

@@ -28,7 +28,7 @@ from labfactory.releases.rollback import roll_back
 from labfactory.releases.routes import connect
 from labfactory.releases.status import status
 from tests.harness import SEED
-from tests.live_lab import compared, core, eventually, pulumi
+from tests.live_lab import compared, core, eventually, pulumi, unwatched
 
 pytestmark = pytest.mark.live
 
@@ -41,7 +41,7 @@ def rows(lab: Demo) -> pd.DataFrame:
     for version in (1, 2):
         lab.train(CLASSIFIER, version)
     first = lab.registry.resolve(MODEL, "1")
-    lab.edit(lambda tree: only(tree, MODEL, first))
+    lab.edit(lambda tree: unwatched(only(tree, MODEL, first), MODEL))
     lab.release(CLASSIFIER, 2, traffic=10)
     lab.outputs = lab.apply()
     expected = json.loads(lab.registry.run_artifact(first.run_id, "expected.json"))
@@ -457,8 +457,11 @@ def test_the_docs_commands_work_one_after_the_other(
     lab.outputs = lab.apply()
     put(lab, "rows.parquet", rows)
     checkout: Path = request.getfixturevalue("checkout")
-    page = (checkout / "docs" / "releases.md").read_text()
-    blocks = re.findall(r"```sh\n(.*?)```", page, re.S)
+    pages = [
+        (checkout / "docs" / f"{name}.md").read_text()
+        for name in ("releases", "guard", "monitoring")
+    ]
+    blocks = re.findall(r"```sh\n(.*?)```", "\n".join(pages), re.S)
 
     script = "\n".join(["set -x", *blocks]).replace("=demo", f"={lab.stack.name}")
     done = shell(checkout, script, lab)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import threading
 import time
 from collections import Counter
@@ -20,11 +21,13 @@ from kubernetes import client
 from labfactory import environment
 from labfactory.bench import partner
 from labfactory.bench.partner import Partner
-from labfactory.demo.story import Demo
-from labfactory.releases import changes, feedback
+from labfactory.demo.story import CLASSIFIER, Demo, only
+from labfactory.releases import changes, feedback, trace_recorder
 from labfactory.releases.routes import Progress, Verdict, connect, progress_on
+from labfactory.releases.simulate import simulate
 from labfactory.releases.status import status
 from labfactory.releases.sync import sync
+from labfactory.releases.traces import Recorded
 from tests.live_lab import core, eventually, pods, pulumi
 
 pytestmark = pytest.mark.live
@@ -193,6 +196,7 @@ def test_a_candidate_that_begins_to_fail_is_taken_back_without_a_hand(
         eventually("it is measured", lambda: number(lab, requests) > 30, within=120)
         time.sleep(2 * INTERVAL)
         assert set(callers.statuses) == {200}
+        candidate = lab.settings.releases[SCORE]
         somebody.behave("new", status=500)
         [verdict] = eventually("it is taken back", lambda: verdicts(lab), within=60)
         time.sleep(3)
@@ -212,6 +216,16 @@ def test_a_candidate_that_begins_to_fail_is_taken_back_without_a_hand(
         alerted(somebody, "ReleaseTakenBack", release=SCORE, variant="new"),
         within=60,
     )
+    now = time.time()
+    looks = trace_recorder.record(
+        lab.outputs["monitoring_url"],
+        SCORE,
+        start=now - 90,
+        end=now,
+        interval=INTERVAL,
+    )
+    log = simulate(SCORE, candidate, Recorded(looks), interval=INTERVAL, budget=6)
+    assert log.ended == "rolled back"
 
 
 def test_nothing_brings_it_back_before_the_settings_say_so(
@@ -346,37 +360,52 @@ def test_of_two_guards_one_watches_and_the_other_takes_over(
     scale(lab, "deployment", "guard", 1)
 
 
+def predicted(demo: Demo, release: str, rows: list[Any]) -> dict[str, Any]:
+    """What each row is predicted to be, by the id of its request."""
+    with httpx.Client(
+        base_url=demo.outputs["gateway_url"],
+        headers={"Host": demo.outputs["model_hosts"][release]},
+        trust_env=False,
+    ) as http:
+
+        def answered() -> dict[str, Any]:
+            path = f"/v1/models/{release}:predict"
+            found = [http.post(path, json={"instances": [row]}) for row in rows]
+            return {
+                answer.headers["x-request-id"]: answer.json()["predictions"][0]
+                for answer in found
+                if answer.is_success
+            }
+
+        found: dict[str, Any] = eventually("predictions", answered)
+    assert len(found) == len(rows)
+    return found
+
+
+def post(demo: Demo, release: str, labels: dict[str, Any], file: Path) -> None:
+    """Post labels by request id, as a person does."""
+    with file.open("w", newline="") as opened:
+        lines = csv.writer(opened)
+        lines.writerow(["request_id", "label"])
+        lines.writerows(labels.items())
+    told = eventually(
+        "labels are taken",
+        lambda: feedback.post(demo.stack.name, release, str(file)),
+        within=60,
+    )
+    assert (told.taken, told.refused) == (len(labels), [])
+
+
 def test_labels_that_are_posted_count_for_who_predicted(
     lab: Demo, somebody: Partner, tmp_path: Path
 ) -> None:
     somebody.behave("good", value=1.0)
     set_up(lab, {"quality": {"at_least": 0.5}}, good={"role": "stable", "traffic": 100})
-    with httpx.Client(
-        base_url=lab.outputs["gateway_url"],
-        headers={"Host": lab.outputs["model_hosts"][SCORE]},
-        trust_env=False,
-    ) as http:
+    found = predicted(lab, SCORE, [[1.0]] * 40)
+    labels = {id_: 1.0 if n % 4 else 0.0 for n, id_ in enumerate(found)}
 
-        def answered() -> list[str]:
-            path = f"/v1/models/{SCORE}:predict"
-            found = [http.post(path, json={"instances": [[1.0]]}) for _ in range(40)]
-            return [a.headers["x-request-id"] for a in found if a.is_success]
+    post(lab, SCORE, labels, tmp_path / "labels.csv")
 
-        ids = eventually("predictions", answered)
-        assert len(ids) == 40
-    file = tmp_path / "labels.csv"
-    with file.open("w", newline="") as opened:
-        rows = csv.writer(opened)
-        rows.writerow(["request_id", "label"])
-        rows.writerows([id_, 1.0 if n % 4 else 0.0] for n, id_ in enumerate(ids))
-
-    told = eventually(
-        "labels are taken",
-        lambda: feedback.post(lab.stack.name, SCORE, str(file)),
-        within=60,
-    )
-
-    assert (told.taken, told.refused) == (40, [])
     eventually(
         "they are counted",
         lambda: (
@@ -385,3 +414,51 @@ def test_labels_that_are_posted_count_for_who_predicted(
         ),
         within=90,
     )
+
+
+def test_a_model_that_decays_is_trained_anew_and_the_new_one_is_a_candidate(
+    lab: Demo, somebody: Partner, tmp_path: Path
+) -> None:
+    model = CLASSIFIER.model
+    lab.train(CLASSIFIER, 1)
+    first = lab.registry.resolve(model, "1")
+    before = max(lab.registry.versions(model))
+    words = ["--dataset", CLASSIFIER.dataset, "--grid", "better", "--name", model]
+
+    def watched(tree: dict[str, Any]) -> dict[str, Any]:
+        tree = only(tree, model, first)
+        tree["releases"][model]["guard"] = {"quality": {"at_least": 0.9}}
+        tree["releases"][model]["retrain"] = {"arguments": words}
+        return tree
+
+    lab.edit(watched)
+    lab.outputs = lab.apply()
+    expected = json.loads(lab.registry.run_artifact(first.run_id, "expected.json"))
+    rows = [expected["rows"][n % len(expected["rows"])] for n in range(60)]
+    opposite = {"benign": "malignant", "malignant": "benign"}
+
+    found = predicted(lab, model, rows)
+    wrong = {id_: opposite[each] for id_, each in found.items()}
+    post(lab, model, wrong, tmp_path / "labels.csv")
+
+    eventually(
+        "whoever is on call hears of it",
+        alerted(somebody, "ModelDecayed", release=model),
+        within=120,
+    )
+    eventually(
+        "a new version",
+        lambda: max(lab.registry.versions(model)) > before,
+        within=240,
+    )
+
+    def candidate() -> bool:
+        sync(lab.stack.name)
+        roles = {
+            variant.version: variant.role
+            for variant in lab.settings.releases[model].variants.values()
+        }
+        return roles.get(before + 1) == "candidate"
+
+    eventually("it is a candidate", candidate, within=120)
+    assert lab.stack.preview()

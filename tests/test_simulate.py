@@ -239,6 +239,13 @@ def test_the_log_is_the_one_reviewed_to_the_byte(
     assert shown(capsys, name) == log
 
 
+def test_there_is_nothing_to_record_from_without_a_lab(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(LabError, match="name a lab with --lab"):
+        shown(capsys, "today.jsonl", record=1)
+
+
 def test_the_log_as_json_has_a_decision_in_each_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

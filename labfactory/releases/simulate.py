@@ -10,9 +10,11 @@ import re
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
-from labfactory.releases import guard
+from labfactory.errors import LabError
+from labfactory.releases import guard, simulate_sources
 from labfactory.releases.observed import Decision, Observed, State
 from labfactory.releases.simulate_sources import EXAMPLE, of_lab, trace_of, variants
 from labfactory.releases.traces import START, Pair, Trace
@@ -156,12 +158,20 @@ class _Loop:
 
 
 def show(
-    lab: str | None, release: str, *, trace: str, seed: int, json: bool, table: bool
+    lab: str | None,
+    release: str,
+    *,
+    trace: str,
+    seed: int,
+    json: bool,
+    table: bool,
+    record: float | None = None,
 ) -> None:
     """Print the decision log of a trace (`table`: the comparison with other rules).
 
-    `trace` is the name of a made one, or a file. Without a `lab`, an example release
-    is simulated; raises LabError when there is no such release or trace.
+    `trace` is the name of a made one, or a file, into which `record` first writes so
+    many hours out of the lab's Prometheus. Without a `lab`, an example release is
+    simulated; raises LabError when there is no such release or trace.
     """
     from labfactory.releases import simulate_shown
 
@@ -171,7 +181,11 @@ def show(
         simulate_shown.compared(compare(RUNS, seed), json=json)
         return
     settings, interval, budget = EXAMPLE, 5.0, GuardConfig().actions_per_hour
+    if lab is None and record is not None:
+        raise LabError("simulate: nothing to record from; name a lab with --lab")
     if lab is not None:
+        if record is not None:
+            simulate_sources.record(lab, release, Path(trace), hours=record)
         settings, interval, budget = of_lab(lab, release)
     found = trace_of(trace, release, settings, seed=seed, interval=interval)
     log = simulate(release, settings, found, interval=interval, budget=budget)

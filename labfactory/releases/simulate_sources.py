@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from labfactory.errors import LabError
 from labfactory.releases.observed import Observed
 from labfactory.releases.scenarios import BUILT_IN
-from labfactory.releases.trace_files import read
+from labfactory.releases.trace_files import read, write
 from labfactory.releases.traces import Made, Pair, Recorded, Trace
 from stacks.schema import ReleaseConfig
 from stacks.watching import GuardConfig, MonitoringConfig
@@ -68,6 +69,28 @@ def of_lab(lab: str, release: str) -> tuple[ReleaseConfig, float, int]:
         float(monitoring.interval_seconds),
         guarding.actions_per_hour,
     )
+
+
+def record(lab: str, release: str, file: Path, *, hours: float) -> None:
+    """Write what the lab has measured of a release in the last `hours` as a trace.
+
+    Raises LabError when there is no such release, or nothing was measured of it.
+    """
+    from labfactory import labs
+    from labfactory.releases import trace_recorder
+    from labfactory.stack import Stack
+
+    _, interval, _ = of_lab(lab, release)
+    url = labs.outputs(Stack(lab)).get("monitoring_url")
+    if url is None:
+        raise LabError(
+            f"lab {lab!r}: measures nothing; add `monitoring: {{}}` to its settings"
+        )
+    now = time.time()
+    looks = trace_recorder.record(
+        url, release, start=now - hours * 3600, end=now, interval=interval
+    )
+    write(file, looks)
 
 
 def trace_of(
