@@ -175,9 +175,14 @@ def test_the_token_comes_from_the_lab_s_own_secret(
         def get(self, _: Any, name: str) -> Any:
             return SimpleNamespace(data={"token": base64.b64encode(name.encode())})
 
+        def close(self) -> None:
+            closed.append(True)
+
+    closed: list[bool] = []
     monkeypatch.setattr(environment, "cluster", lambda *_: Cluster())
 
     assert feedback._token(lab_with({"quality": {}})) == "feedback"
+    assert closed
 
 
 @pytest.mark.parametrize(
@@ -196,6 +201,9 @@ def test_a_secret_that_can_t_be_read_is_a_sentence(
                 raise httpx2.ConnectError("no route", request=request)
             answer = httpx2.Response(status)
             raise httpx2.HTTPStatusError("no", request=request, response=answer)
+
+        def close(self) -> None:
+            pass
 
     monkeypatch.setattr(environment, "cluster", lambda *_: Cluster())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -191,7 +192,8 @@ def _token(settings: LabConfig) -> str:
     where = f"lab {settings.name!r}"
     cluster = environment.cluster(settings.cluster.context, settings.name)
     try:
-        secret = cluster.get(Secret, SECRET)
+        with closing(cluster):
+            secret = cluster.get(Secret, SECRET)
     except httpx2.HTTPStatusError as error:
         raise LabError(
             f"{where}: its Secret {SECRET!r} can't be read "
