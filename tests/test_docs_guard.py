@@ -105,6 +105,17 @@ def test_the_alerts_in_the_docs_are_those_of_prometheus() -> None:
     assert told == {rule["alert"]: rule["labels"]["severity"] for rule in alerts}
 
 
+def test_the_alarms_in_the_docs_are_those_that_the_guard_raises() -> None:
+    told = set(re.findall(r"^\| `([A-Z]\w+)` \|", PAGES["guard"], re.M))
+    folders = [PROJECT / "labfactory" / each for each in ("guard", "releases")]
+    code = "".join(path.read_text() for each in folders for path in each.glob("*.py"))
+
+    raised = {*re.findall(r'Alarm\(\s*"([A-Z]\w+)"', code)}
+    raised |= {*re.findall(r'"((?:Guard|Release|Model)[A-Z]\w+)"', code)}
+
+    assert told == raised
+
+
 HALF = 50
 """Requests of each variant in a look: 20 a second, shared in halves, for 5 seconds."""
 TESTS = 4
