@@ -892,3 +892,13 @@ def test_a_candidate_like_the_stable_variant_stays(group: int, unsteady: bool) -
 
 
 DAMAGED = started(release(errors={"at_most": 0.05}))
+
+
+def test_the_labels_of_a_day_say_it_in_one_look() -> None:
+    watched = Watched(release(ALONE, quality={"at_least": 0.9}))
+    watched.looks(3, v1=GOOD)
+
+    decision = watched.look(v1=Counts(900, 9, labelled=60, wrong=50))
+
+    assert alarms(decision) == {"ModelDecayed"}
+    assert "50 of 60 predictions were wrong" in decision.alarms[0].summary

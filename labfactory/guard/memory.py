@@ -7,6 +7,7 @@ where this one stopped; `lab status` and `lab sync` read it too.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self, TypeVar
@@ -53,8 +54,8 @@ class Decided:
 
     def is_like(self, other: Decided) -> bool:
         """Whether it says to do the same; numbers in the reason may differ."""
-        ours = (self.act, self.variant, self.traffic)
-        return ours == (other.act, other.variant, other.traffic)
+        ours = (self.act, self.variant, self.traffic, _words(self.reason))
+        return ours == (other.act, other.variant, other.traffic, _words(other.reason))
 
 
 @dataclass(frozen=True)
@@ -176,3 +177,8 @@ def _list(found: Mapping[str, Any], key: str) -> Sequence[Any]:
     if not isinstance(values, list):
         raise TypeError(f"{key} is no list")
     return values
+
+
+def _words(reason: str) -> str:
+    """A reason without its numbers."""
+    return re.sub(r"[\d.,]+(e[+-]\d+)?", "", reason)

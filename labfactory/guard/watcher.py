@@ -32,6 +32,7 @@ from labfactory.guard.patience import Patience
 from labfactory.guard.reader import Reader
 from labfactory.guard.retraining import Retraining
 from labfactory.guard.view import View
+from labfactory.releases.guard import NOTHING_NEW
 from labfactory.releases.observed import Decision, State
 
 LATE_INTERVALS = 3.5
@@ -198,6 +199,8 @@ class Watcher:
         """Remember a decision and what it rests on, and write that when it is due."""
         release = known.release
         before = self._memories.get(release)
+        if decision.reason == NOTHING_NEW and before.decisions:
+            return  # what was decided last holds
         at = actions.iso(self._now())
         memory = before.having(decision, state, phase=known.phase(), at=at)
         new = memory.decisions[-1]

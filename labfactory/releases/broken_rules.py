@@ -120,13 +120,19 @@ class Question:
             return
         sudden = metric == "errors"
         spread = reference.spreads.get(metric, Spread())
-        if self.rule.limit is not None:
-            case.alone(self.a, self.b, self.rule.limit, spread.factor(), need, sudden)
+        if self.rule.limit is not None and metric == "quality":
+            # Labels come when somebody posts them: those of a day in one look, which
+            # says as much of a day as many looks would.
+            case.alone(self.a, self.b, self.rule.limit, 1.0, need, at_once=True)
+        elif self.rule.limit is not None:
+            factor = spread.factor()
+            case.alone(self.a, self.b, self.rule.limit, factor, need, sudden=sudden)
         elif self.look.beside is not None:
             share = reference.share(metric, self.bounds)
             case.beside(self.a, self.b, spread, share, need)
         elif self._before()[0]:
-            case.alone(self.a, (0, 0), self._most(), spread.factor(), need, sudden)
+            factor = spread.factor()
+            case.alone(self.a, (0, 0), self._most(), factor, need, sudden=sudden)
 
     def _before(self) -> Sample:
         return self.look.reference.sample(self.rule.metric, self.bounds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Self
 
 from labfactory.releases.reference import Spread, numbers
@@ -78,9 +79,14 @@ class Case:
         limit: float,
         dispersion: float,
         need: float,
-        sudden: bool,
+        *,
+        sudden: bool = False,
+        at_once: bool = False,
     ) -> None:
-        """Compare the variant's look `a` with a limit; `b` is for the record."""
+        """Compare the variant's look `a` with a limit; `b` is for the record.
+
+        With `at_once` one look may say it all.
+        """
         if not a[0]:
             return
         self.logs = one_sample(
@@ -89,7 +95,7 @@ class Case:
             limit,
             look=self.looks,
             dispersion=dispersion,
-            most=need / (LOOKS - 1),
+            most=inf if at_once else need / (LOOKS - 1),
             sudden=sudden,
         )
         self._counted([*a, *b], need)

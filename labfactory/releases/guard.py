@@ -31,6 +31,8 @@ from stacks.watching import GuardRules
 BACK = 900.0
 """Seconds: a measurement that is older than the last one by more means that the clock
 was put back."""
+NOTHING_NEW = "no new measurement"
+"""Reason of a look that shows nothing."""
 INTERVALS = 3
 """Without a measurement for so many the guard is blind."""
 
@@ -60,7 +62,7 @@ def decide(
         silent = now - state.heard
         if 0 < state.interval * INTERVALS < silent:
             return _blind(release, f"nothing was measured for {silent:,.0f} s"), state
-        return Decision("hold", "no new measurement"), state
+        return Decision("hold", NOTHING_NEW), state
     heard = replace(state, last=seen.time, heard=now, interval=seen.seconds)
     if back > BACK:
         return Decision("hold", f"the clock was put back by {back:,.0f} s"), heard
