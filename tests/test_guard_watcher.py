@@ -69,6 +69,7 @@ class Measured:
 
     def __init__(self) -> None:
         self.trouble: str | None = None
+        self.has_begun = True
         self.odd = 0
         self.forgotten = 0
 
@@ -739,3 +740,11 @@ def test_an_error_of_any_kind_is_told_and_the_loop_goes_on(bench: Bench) -> None
 
     assert bench.guard.events().count("error") == 3
     assert not bench.guard.leadership.held()
+
+
+def test_the_first_measurement_decides_nothing(bench: Bench) -> None:
+    bench.guard.measured.has_begun = False
+
+    bench.rounds()
+
+    assert bench.engine.asked == []

@@ -57,6 +57,8 @@ class Reader:
         self._new = False
         self.trouble: str | None = "nothing was measured yet"
         """Why there are no measurements, as a sentence without a full stop."""
+        self.has_begun = False
+        """Whether there was a measurement to compare the newest one with."""
 
     def __enter__(self) -> Self:
         """Keep the connection for as long as the block lasts."""
@@ -79,6 +81,7 @@ class Reader:
         self._pending.forget()
         self._known.clear()
         self._newest, self._span, self._new = None, 0.0, False
+        self.has_begun = False
 
     def poll(self) -> bool:
         """Whether the gateway was measured anew. When it should have been, and was
@@ -103,6 +106,7 @@ class Reader:
         self._known |= {release for release, _ in sent}
         if last is not None:
             self._span += newest - last
+            self.has_begun = True
         self._newest, self._since, self._new = newest, self._clock(), True
         self.trouble = None
         return True

@@ -134,7 +134,9 @@ class Watcher:
         self._journal.trouble("measurements", parts.reader.trouble)
         budget = self._hands.left()
         looks = []
-        for release, known in releases.items():
+        # The first measurement only says from where the next ones count.
+        told = bool(parts.reader.trouble) or parts.reader.has_begun
+        for release, known in releases.items() if told else ():
             before = self._memories.get(release).state
             look = self._judge.look(known, before, seen[release], view.ready, budget)
             looks += [look] if look else []
