@@ -14,6 +14,7 @@ from components import (
     alertmanager,
     contour,
     credentials,
+    dashboards,
     minio,
     prometheus,
     scrapes,
@@ -57,6 +58,8 @@ class Monitoring(pulumi.ComponentResource):
         self._image = image
         self._seed = secret("seed")
         self.alerts_url = self._alertmanager(config, secret)
+        if config.dashboards:
+            self._parts.add("dashboards", dashboards.config_map(watched.lab))
         self._state_metrics(watched)
         self.url = self._prometheus(config, watched, storage_class)
         self.register_outputs({"url": self.url, "alerts_url": self.alerts_url})

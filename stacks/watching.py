@@ -70,6 +70,9 @@ class MonitoringConfig(Section):
     interval_seconds: Annotated[StrictInt, Field(ge=1, le=60)] = 5
     """How often the gateway and the model servers are measured; the guard decides as
     often. Everything else is measured every 30 seconds."""
+    dashboards: StrictBool = False
+    """Whether there are dashboards for a Grafana that collects them by the label
+    `grafana_dashboard`; the lab brings no Grafana."""
     receivers: Mapping[Name, Receiver] = {}
     """Who hears of alerts, by name; each of them hears of all."""
 

@@ -13,8 +13,8 @@ REFUSED = 0.5
 """Share of refused requests that is too much where a release sets no limit."""
 
 _BY = "sum by (release, variant)"
-_REQUESTS = "variant:gateway_requests:rate5m"
-_ERRORS = "variant:gateway_errors:share5m"
+REQUESTS = "variant:gateway_requests:rate5m"
+ERRORS = "variant:gateway_errors:share5m"
 
 
 def _seconds(quantile: str, match: str = "") -> str:
@@ -29,13 +29,12 @@ def _seconds(quantile: str, match: str = "") -> str:
 
 
 RECORDED = {
-    _REQUESTS: f"{_BY} (rate(envoy_cluster_upstream_rq_completed"
-    '{job="gateway"}[5m]))',
-    _ERRORS: f"{_BY} (rate(envoy_cluster_upstream_rq_xx"
+    REQUESTS: f'{_BY} (rate(envoy_cluster_upstream_rq_completed{{job="gateway"}}[5m]))',
+    ERRORS: f"{_BY} (rate(envoy_cluster_upstream_rq_xx"
     '{job="gateway",envoy_response_code_class="5"}[5m]))\n'
-    f"  / {_REQUESTS}",
+    f"  / {REQUESTS}",
     "variant:model_rejects:share5m": f"{_BY} (rate(lab_model_rejects_total"
-    f'{{job="models"}}[5m]))\n  / {_REQUESTS}',
+    f'{{job="models"}}[5m]))\n  / {REQUESTS}',
     "variant:request_seconds:p50_5m": _seconds("0.5"),
     "variant:request_seconds:p95_5m": _seconds("0.95"),
 }
@@ -53,14 +52,14 @@ def _own(name: str, release: ReleaseConfig) -> Iterator[Alert]:
     shadows = [n for n, v in release.variants.items() if v.role == "shadow"]
     others = f',variant!~"{"|".join(shadows)}"' if shadows else ""
     match = f'release="{name}"{others}'
-    enough = f"{_REQUESTS}{{{match}}} * 300 >= {FEWEST}"
+    enough = f"{REQUESTS}{{{match}}} * 300 >= {FEWEST}"
     rules = release.guard
     where = "{{ $labels.release }} ({{ $labels.variant }})"
     back = f"`lab status` shows its variants; `lab rollback {name}` goes back at once."
     if rules.errors.at_most is not None:
         yield Alert(
             name="ReleaseErrors",
-            expr=f"{_ERRORS}{{{match}}} > {rules.errors.at_most}\nand {enough}",
+            expr=f"{ERRORS}{{{match}}} > {rules.errors.at_most}\nand {enough}",
             hold="1m",
             severity=PAGE,
             summary=f"{where}: {{{{ $value | humanizePercentage }}}} of the requests "
