@@ -21,7 +21,7 @@ from kubernetes import client
 from labfactory import environment
 from labfactory.bench import partner
 from labfactory.bench.partner import Partner
-from labfactory.demo.story import CLASSIFIER, Demo, only
+from labfactory.demo.story import CLASSIFIER, Demo, Example, only
 from labfactory.releases import changes, feedback, trace_recorder
 from labfactory.releases.routes import Progress, Verdict, connect, progress_on
 from labfactory.releases.simulate import simulate
@@ -419,11 +419,13 @@ def test_labels_that_are_posted_count_for_who_predicted(
 def test_a_model_that_decays_is_trained_anew_and_the_new_one_is_a_candidate(
     lab: Demo, somebody: Partner, tmp_path: Path
 ) -> None:
-    model = CLASSIFIER.model
-    lab.train(CLASSIFIER, 1)
+    # A model of its own: the same data and the same program make no second version.
+    example = Example("decaying", CLASSIFIER.dataset)
+    model = example.model
+    lab.train(example, 1)
     first = lab.registry.resolve(model, "1")
     before = max(lab.registry.versions(model))
-    words = ["--dataset", CLASSIFIER.dataset, "--grid", "better", "--name", model]
+    words = ["--dataset", example.dataset, "--grid", "better", "--name", model]
 
     def watched(tree: dict[str, Any]) -> dict[str, Any]:
         tree = only(tree, model, first)
