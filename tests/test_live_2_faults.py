@@ -132,7 +132,7 @@ def killed_up(demo: Demo, moment: int) -> bool:
     return landed
 
 
-@pytest.mark.parametrize("moment", range(1, 11))
+@pytest.mark.parametrize("moment", [1, 2, 4, 6, 8, 10])
 def test_a_pulumi_that_was_killed_never_needs_a_manual_edit(
     lab: Demo, moment: int
 ) -> None:
