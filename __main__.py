@@ -1,7 +1,5 @@
 """Declare the lab that the selected stack describes."""
 
-from typing import Any
-
 import pulumi
 
 from components.cluster import Cluster, needed_images
@@ -20,71 +18,57 @@ lab = load()
 secret = pulumi.Config().require_secret
 seed = secret("seed")
 label_everything(of_lab(lab.name, lab.owner))
-
 cluster = Cluster("cluster", lab.cluster, lab=lab.name, needs=needed_images(lab))
-on_cluster = pulumi.ResourceOptions(providers=[cluster.provider])
-pods: dict[str, Any] = {
-    "namespace": cluster.namespace,
-    "image": cluster.image,
-    "opts": on_cluster,
-}
-volumes = {**pods, "storage_class": cluster.storage_class}
-whose: dict[str, Any] = {"lab": lab.name, "owner": lab.owner}
-
+pods, volumes = cluster.pods, cluster.volumes
 platform = Platform(
     "platform",
     lab.platform,
     image=cluster.image,
     seed=seed,
     issued=lab.credentials_issued,
-    opts=on_cluster,
+    opts=cluster.opts,
 )
+gateway = platform.gateway
 storage = Storage("storage", lab.storage, secret=secret, grants=grants(lab), **volumes)
-store, gateway = storage.access, platform.gateway
 tracking = Tracking(
     "tracking",
     lab.tracking,
     seed=seed,
-    artifacts=store["tracking"],
+    artifacts=storage.access["tracking"],
     watched=lab.monitoring is not None,
     **volumes,
 )
 serving = Serving(
     "serving",
     lab.releases,
-    store=store,
+    lab=lab.name,
+    owner=lab.owner,
+    store=storage.access,
     secret=secret,
     gateway=gateway,
     ready=[*platform.models_ready, *storage.ready],
-    **whose,
     **pods,
 )
 if lab.monitoring:
     facts = watched(lab, signed_kubelets=cluster.signed_kubelets)
-    monitoring = Monitoring(
-        "monitoring", lab.monitoring, watched=facts, secret=secret, **volumes
-    )
-    pulumi.export("monitoring_url", monitoring.url)
-    pulumi.export("alerts_url", monitoring.alerts_url)
+    section = lab.monitoring
+    watch = Monitoring("monitoring", section, watched=facts, secret=secret, **volumes)
+    pulumi.export("monitoring_url", watch.url)
+    pulumi.export("alerts_url", watch.alerts_url)
 if lab.monitoring and lab.guard:
     Guard(
         "guard",
         lab.guard,
         monitoring=lab.monitoring,
         releases=lab.releases,
+        lab=lab.name,
+        owner=lab.owner,
         artifacts=lab.tracking.bucket,
-        **whose,
         **pods,
     )
 if lab.takes_feedback:
     Feedback(
-        "feedback",
-        lab=lab.name,
-        seed=seed,
-        store=store["feedback"],
-        gateway=gateway,
-        ready=storage.ready,
-        **pods,
+        "feedback", lab=lab.name, seed=seed, storage=storage, gateway=gateway, **pods
     )
 
 pulumi.export("namespace", cluster.namespace)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from components import objects
 from components.pods import SCRATCH, env, http_probe, pod, resources, scratch
 from components.scrapes import ALERTMANAGER_PORT
 from stacks.watching import (
@@ -73,12 +74,7 @@ def settings(
 
 def secret(text: Any) -> dict[str, Any]:
     """The Secret with the settings, as text: addresses and passwords are in them."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": NAME},
-        "stringData": {"alertmanager.yaml": text},
-    }
+    return objects.secret(NAME, {"alertmanager.yaml": text})
 
 
 def written(receivers: Mapping[str, Receiver], secrets: Mapping[str, str]) -> str:
@@ -88,12 +84,7 @@ def written(receivers: Mapping[str, Receiver], secrets: Mapping[str, str]) -> st
 
 def service() -> dict[str, Any]:
     """The Service of Alertmanager."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": NAME, "annotations": {"pulumi.com/skipAwait": "true"}},
-        "spec": {"selector": SELECTOR, "ports": [{"name": "http", "port": PORT}]},
-    }
+    return objects.service(NAME, SELECTOR, {"name": "http", "port": PORT})
 
 
 def deployment(image: str, *, external_url: Any, fingerprint: Any) -> dict[str, Any]:
@@ -122,24 +113,14 @@ def deployment(image: str, *, external_url: Any, fingerprint: Any) -> dict[str, 
         ],
     }
     volumes = [{"name": "config", "secret": {"secretName": NAME}}, scratch("64Mi")]
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": NAME},
-        "spec": {
-            "replicas": 1,
-            "selector": {"matchLabels": SELECTOR},
-            # Two at a time would both tell everybody.
-            "strategy": {"type": "Recreate"},
-            "template": {
-                "metadata": {
-                    "labels": SELECTOR,
-                    "annotations": {"labfactory.io/settings": fingerprint},
-                },
-                "spec": pod(USER, [container], volumes=volumes),
-            },
-        },
-    }
+    return objects.deployment(
+        NAME,
+        SELECTOR,
+        pod(USER, [container], volumes=volumes),
+        annotations={"labfactory.io/settings": fingerprint},
+        # Two at a time would both tell everybody.
+        strategy={"type": "Recreate"},
+    )
 
 
 def _receiver_name(name: str) -> str:

@@ -30,8 +30,13 @@ class Cluster(pulumi.ComponentResource):
     namespace: pulumi.Output[str]
     signed_kubelets: bool
     """Whether the cluster's authority has signed the kubelets' certificates."""
-    storage_class: str | None
-    """Class of the lab's volumes; None is the cluster's default."""
+    opts: pulumi.ResourceOptions
+    """What puts a room onto this cluster."""
+    pods: Mapping[str, Any]
+    """What a room with pods is told: `namespace`, `image`, `opts`."""
+    volumes: Mapping[str, Any]
+    """What one with volumes is told besides: `storage_class`; None is the cluster's
+    default."""
 
     def __init__(
         self,
@@ -50,9 +55,6 @@ class Cluster(pulumi.ComponentResource):
         super().__init__("labfactory:components:Cluster", name, {}, opts)
         self._images = references(config, needs)
         self.signed_kubelets = isinstance(config, EmbeddedCluster)
-        self.storage_class = None
-        if isinstance(config, ExistingCluster):
-            self.storage_class = config.storage_class
         self.provider = pulumi.ProviderResource(
             "kubernetes",
             f"{name}-kubernetes",
@@ -76,6 +78,15 @@ class Cluster(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, provider=self.provider),
         )
         self.namespace = home.name
+        self.opts = pulumi.ResourceOptions(providers=[self.provider])
+        self.pods = {
+            "namespace": self.namespace,
+            "image": self.image,
+            "opts": self.opts,
+        }
+        existing = config if isinstance(config, ExistingCluster) else None
+        storage_class = existing and existing.storage_class
+        self.volumes = {**self.pods, "storage_class": storage_class}
         self.register_outputs({"namespace": self.namespace})
 
     def image(self, name: str) -> str:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from components.pods import env, http_probe, pod, resources, restricted, tcp_probe
+from components import objects
+from components.pods import (
+    env,
+    field,
+    http_probe,
+    pod,
+    resources,
+    restricted,
+    tcp_probe,
+)
 
 NAMESPACE = "projectcontour"
 GATEWAY = "lab"
@@ -21,8 +30,8 @@ UNUSED = (
 )
 """Kinds that no lab makes; Contour then does without their definitions."""
 
-_OWN_NAMESPACE = {"fieldRef": {"fieldPath": "metadata.namespace"}}
-_OWN_NAME = {"fieldRef": {"fieldPath": "metadata.name"}}
+_OWN_NAMESPACE = field("metadata.namespace")
+_OWN_NAME = field("metadata.name")
 _CERTIFICATE_FILES = (
     "--{}-cafile=/certs/ca.crt",
     "--{}-cert-file=/certs/tls.crt",
@@ -38,16 +47,12 @@ def hosts(server: str) -> tuple[str, ...]:
 
 def service(name: str, port: int, target: int) -> dict[str, Any]:
     """The Service of `contour` or `envoy`."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": name, "annotations": {"pulumi.com/skipAwait": "true"}},
-        "spec": {
-            "type": "ClusterIP",
-            "selector": {"app": name},
-            "ports": [{"name": "main", "port": port, "targetPort": target}],
-        },
-    }
+    return objects.service(
+        name,
+        {"app": name},
+        {"name": "main", "port": port, "targetPort": target},
+        type="ClusterIP",
+    )
 
 
 def config_map() -> dict[str, Any]:
@@ -235,19 +240,5 @@ def _shutdown_manager(image: str) -> dict[str, Any]:
 
 
 def _deployment(name: str, spec: dict[str, Any], certificate: Any) -> dict[str, Any]:
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": name},
-        "spec": {
-            "replicas": 1,
-            "selector": {"matchLabels": {"app": name}},
-            "template": {
-                "metadata": {
-                    "labels": {"app": name},
-                    "annotations": {"labfactory.io/certificate": certificate},
-                },
-                "spec": spec,
-            },
-        },
-    }
+    annotations = {"labfactory.io/certificate": certificate}
+    return objects.deployment(name, {"app": name}, spec, annotations=annotations)

@@ -5,25 +5,26 @@ It counts; what follows from the counts is the guard's to say.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pulumi
 
-from components import credentials
+from components import credentials, objects
 from components.manifest import Parts
 from components.platform import Gateway
 from components.pods import (
     LAB_USER,
     SCRATCH,
     env,
+    field,
     http_probe,
     pod,
     resources,
     scratch,
     secret_key,
 )
-from components.storage import S3Access
+from components.storage import S3Access, Storage
 from model_templates import host
 
 NAME = "feedback"
@@ -43,20 +44,20 @@ class Feedback(pulumi.ComponentResource):
         namespace: pulumi.Input[str],
         image: Callable[[str], str],
         seed: pulumi.Output[str],
-        store: S3Access,
+        storage: Storage,
         gateway: Gateway,
-        ready: Sequence[pulumi.Resource],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """Declare it for the lab `lab`; it works once what is in `ready` is there."""
+        """Declare it for the lab `lab`; it keeps labels in `storage`."""
         super().__init__("labfactory:components:Feedback", name, {}, opts)
         add = Parts(self, name, namespace).add
+        store = storage.access[NAME]
         token = seed.apply(lambda found: credentials.password(found, NAME))
         fingerprint = pulumi.Output.unsecret(token.apply(credentials.fingerprint))
         needs = [
-            add("account", service_account()),
+            add("account", objects.service_account(NAME)),
             add("role", role()),
-            add("role-binding", role_binding(namespace)),
+            add("role-binding", objects.role_binding(NAME, namespace)),
             add("secret", secret(token)),
             add("service", service()),
         ]
@@ -67,73 +68,27 @@ class Feedback(pulumi.ComponentResource):
                 store,
                 pulumi.Output.concat(fingerprint, "-", store.fingerprint),
             ),
-            after=[*needs, *ready],
+            after=[*needs, *storage.ready],
         )
         name_outside = host(NAME, lab)
         add("route", route(name_outside, gateway), after=[server, *gateway.ready])
         self.register_outputs({"host": name_outside})
 
 
-def service_account() -> dict[str, Any]:
-    """The account of the pod."""
-    return {
-        "apiVersion": "v1",
-        "kind": "ServiceAccount",
-        "metadata": {"name": NAME},
-        "automountServiceAccountToken": False,
-    }
-
-
 def role() -> dict[str, Any]:
     """It reads the routes, which carry the releases' settings, and nothing else."""
-    return {
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "Role",
-        "metadata": {"name": NAME},
-        "rules": [
-            {
-                "apiGroups": ["gateway.networking.k8s.io"],
-                "resources": ["httproutes"],
-                "verbs": ["get", "list"],
-            }
-        ],
-    }
-
-
-def role_binding(namespace: pulumi.Input[str]) -> dict[str, Any]:
-    """The role for the account."""
-    account = {"kind": "ServiceAccount", "name": NAME, "namespace": namespace}
-    return {
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "RoleBinding",
-        "metadata": {"name": NAME},
-        "roleRef": {
-            "apiGroup": "rbac.authorization.k8s.io",
-            "kind": "Role",
-            "name": NAME,
-        },
-        "subjects": [account],
-    }
+    read = objects.may("gateway.networking.k8s.io", ["httproutes"], ["get", "list"])
+    return objects.role(NAME, [read])
 
 
 def secret(token: pulumi.Output[str]) -> dict[str, Any]:
     """The Secret with what whoever posts labels has to show."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": NAME},
-        "stringData": {"token": token},
-    }
+    return objects.secret(NAME, {"token": token})
 
 
 def service() -> dict[str, Any]:
     """The Service of the pod."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": NAME, "annotations": {"pulumi.com/skipAwait": "true"}},
-        "spec": {"selector": SELECTOR, "ports": [{"name": "http", "port": PORT}]},
-    }
+    return objects.service(NAME, SELECTOR, {"name": "http", "port": PORT})
 
 
 def deployment(image: str, store: S3Access, fingerprint: Any) -> dict[str, Any]:
@@ -144,7 +99,7 @@ def deployment(image: str, store: S3Access, fingerprint: Any) -> dict[str, Any]:
         "command": ["python3", "-m", "labfactory.guard.feedback"],
         "env": env(
             HOME="/tmp",
-            NAMESPACE={"fieldRef": {"fieldPath": "metadata.namespace"}},
+            NAMESPACE=field("metadata.namespace"),
             FEEDBACK_TOKEN=secret_key(NAME, "token"),
         ),
         "envFrom": [{"secretRef": {"name": store.secret}}],
@@ -156,30 +111,21 @@ def deployment(image: str, store: S3Access, fingerprint: Any) -> dict[str, Any]:
         "resources": resources(cpu="10m", memory="96Mi", most_cpu="1", most="768Mi"),
         "volumeMounts": [{"name": SCRATCH, "mountPath": "/tmp"}],
     }
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": NAME},
-        "spec": {
-            "replicas": 1,
-            "selector": {"matchLabels": SELECTOR},
-            # Two at a time would both count what the log of predictions says.
-            "strategy": {"type": "Recreate"},
-            "template": {
-                "metadata": {
-                    "labels": SELECTOR,
-                    "annotations": {"labfactory.io/credentials": fingerprint},
-                },
-                "spec": pod(
-                    LAB_USER,
-                    [container],
-                    serviceAccountName=NAME,
-                    automountServiceAccountToken=True,
-                    volumes=[scratch("64Mi")],
-                ),
-            },
-        },
-    }
+    spec = pod(
+        LAB_USER,
+        [container],
+        serviceAccountName=NAME,
+        automountServiceAccountToken=True,
+        volumes=[scratch("64Mi")],
+    )
+    return objects.deployment(
+        NAME,
+        SELECTOR,
+        spec,
+        annotations={"labfactory.io/credentials": fingerprint},
+        # Two at a time would both count what the log of predictions says.
+        strategy={"type": "Recreate"},
+    )
 
 
 def route(host: str, gateway: Gateway) -> dict[str, Any]:

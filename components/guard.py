@@ -11,9 +11,18 @@ from typing import Any
 
 import pulumi
 
-from components import verdicts
+from components import objects, verdicts
 from components.manifest import Manifest, Parts
-from components.pods import LAB_USER, SCRATCH, env, http_probe, pod, resources, scratch
+from components.pods import (
+    LAB_USER,
+    SCRATCH,
+    env,
+    field,
+    http_probe,
+    pod,
+    resources,
+    scratch,
+)
 from components.tracking import NAME as TRACKING
 from components.tracking import PORT as TRACKING_PORT
 from stacks.schema import ReleaseConfig
@@ -57,9 +66,11 @@ class Guard(pulumi.ComponentResource):
         super().__init__("labfactory:components:Guard", name, {}, opts)
         add = Parts(self, name, namespace).add
         self._policy(name, lab, namespace)
-        account = add("account", service_account())
+        account = add("account", objects.service_account(NAME))
         role = add("role", rights())
-        bound = add("rights", role_binding(), after=[account, role])
+        bound = add(
+            "rights", objects.role_binding(NAME, namespace), after=[account, role]
+        )
         for release, settings in releases.items():
             if settings.retrain:
                 training = retraining(
@@ -92,27 +103,15 @@ class Guard(pulumi.ComponentResource):
         )
 
 
-def service_account() -> dict[str, Any]:
-    """The account of the guard's pod."""
-    return {
-        "apiVersion": "v1",
-        "kind": "ServiceAccount",
-        "metadata": {"name": NAME},
-        "automountServiceAccountToken": False,
-    }
-
-
 def rights() -> dict[str, Any]:
     """What the guard may do in the lab's namespace.
 
     Kubernetes can't limit a right to names that begin with `guard-`: the guard could
     write other ConfigMaps too.
     """
-    return {
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "Role",
-        "metadata": {"name": NAME},
-        "rules": [
+    return objects.role(
+        NAME,
+        [
             _may("gateway.networking.k8s.io", "httproutes", "get list watch patch"),
             _may("serving.kserve.io", "inferenceservices", "get list"),
             _may("", "configmaps", "get list create update patch"),
@@ -120,32 +119,12 @@ def rights() -> dict[str, Any]:
             _may("batch", "cronjobs", "get"),
             _may("batch", "jobs", "get list create"),
         ],
-    }
-
-
-def role_binding() -> dict[str, Any]:
-    """What gives the guard its rights."""
-    return {
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "RoleBinding",
-        "metadata": {"name": NAME},
-        "roleRef": {
-            "apiGroup": "rbac.authorization.k8s.io",
-            "kind": "Role",
-            "name": NAME,
-        },
-        "subjects": [{"kind": "ServiceAccount", "name": NAME}],
-    }
+    )
 
 
 def service() -> dict[str, Any]:
     """Where Prometheus finds the guard's figures."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": NAME, "annotations": {"pulumi.com/skipAwait": "true"}},
-        "spec": {"selector": SELECTOR, "ports": [{"name": "http", "port": PORT}]},
-    }
+    return objects.service(NAME, SELECTOR, {"name": "http", "port": PORT})
 
 
 def deployment(
@@ -159,8 +138,8 @@ def deployment(
         "env": env(
             HOME="/tmp",
             LAB=lab,
-            NAMESPACE=_field("metadata.namespace"),
-            POD_NAME=_field("metadata.name"),
+            NAMESPACE=field("metadata.namespace"),
+            POD_NAME=field("metadata.name"),
             PROMETHEUS_URL=PROMETHEUS_URL,
             ALERTMANAGER_URL=ALERTMANAGER_URL,
             TRACKING_URL=TRACKING_URL,
@@ -174,29 +153,20 @@ def deployment(
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [{"name": SCRATCH, "mountPath": "/tmp"}],
     }
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": NAME},
-        "spec": {
-            "replicas": 1,
-            "selector": {"matchLabels": SELECTOR},
-            "strategy": {
-                "type": "RollingUpdate",
-                "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
-            },
-            "template": {
-                "metadata": {"labels": SELECTOR},
-                "spec": pod(
-                    LAB_USER,
-                    [container],
-                    serviceAccountName=NAME,
-                    automountServiceAccountToken=True,
-                    volumes=[scratch("64Mi")],
-                ),
-            },
-        },
-    }
+    spec = pod(
+        LAB_USER,
+        [container],
+        serviceAccountName=NAME,
+        automountServiceAccountToken=True,
+        volumes=[scratch("64Mi")],
+    )
+    rolling = {"maxSurge": 1, "maxUnavailable": 0}
+    return objects.deployment(
+        NAME,
+        SELECTOR,
+        spec,
+        strategy={"type": "RollingUpdate", "rollingUpdate": rolling},
+    )
 
 
 def retraining(
@@ -242,8 +212,4 @@ def retraining(
 
 
 def _may(group: str, resource: str, verbs: str) -> dict[str, Any]:
-    return {"apiGroups": [group], "resources": [resource], "verbs": verbs.split()}
-
-
-def _field(path: str) -> dict[str, Any]:
-    return {"fieldRef": {"fieldPath": path}}
+    return objects.may(group, [resource], verbs.split())

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from components import objects
 from components.pods import LAB_USER, env, http_probe, pod, resources, restricted
 
 NAMESPACE = "kserve"
@@ -28,18 +29,8 @@ def namespace_labels() -> dict[str, str]:
 
 def service() -> dict[str, Any]:
     """The Service that the API server calls."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {
-            "name": SERVICE,
-            "annotations": {"pulumi.com/skipAwait": "true"},
-        },
-        "spec": {
-            "selector": SELECTOR,
-            "ports": [{"port": 443, "targetPort": "webhook-server"}],
-        },
-    }
+    port = {"port": 443, "targetPort": "webhook-server"}
+    return objects.service(SERVICE, SELECTOR, port)
 
 
 def config_map(image: str) -> dict[str, Any]:
@@ -132,34 +123,23 @@ def deployment(image: str, certificate: Any) -> dict[str, Any]:
             }
         ],
     }
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": CONTROLLER},
-        "spec": {
-            "replicas": 1,
-            # A ready pod is known to every node's proxy a second later. The first
-            # object that needs the webhook must not come before that.
-            "minReadySeconds": 2,
-            "selector": {"matchLabels": SELECTOR},
-            "template": {
-                "metadata": {
-                    "labels": SELECTOR,
-                    "annotations": {"labfactory.io/certificate": certificate},
-                },
-                "spec": pod(
-                    65534,
-                    [container],
-                    serviceAccountName=CONTROLLER,
-                    automountServiceAccountToken=True,
-                    terminationGracePeriodSeconds=10,
-                    volumes=[
-                        {"name": "certificate", "secret": {"secretName": CERTIFICATE}}
-                    ],
-                ),
-            },
-        },
-    }
+    spec = pod(
+        65534,
+        [container],
+        serviceAccountName=CONTROLLER,
+        automountServiceAccountToken=True,
+        terminationGracePeriodSeconds=10,
+        volumes=[{"name": "certificate", "secret": {"secretName": CERTIFICATE}}],
+    )
+    return objects.deployment(
+        CONTROLLER,
+        SELECTOR,
+        spec,
+        annotations={"labfactory.io/certificate": certificate},
+        # A ready pod is known to every node's proxy a second later. The first object
+        # that needs the webhook must not come before that.
+        minReadySeconds=2,
+    )
 
 
 def storage_container(image: str) -> dict[str, Any]:

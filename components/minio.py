@@ -8,6 +8,7 @@ import hmac
 import json
 from typing import Any
 
+from components import objects
 from components.pods import (
     SCRATCH,
     env,
@@ -31,12 +32,8 @@ SELECTOR = {"app": NAME}
 
 def root_secret(user: Any, password: Any) -> dict[str, Any]:
     """The Secret with the root credential."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": ROOT_SECRET},
-        "stringData": {"MINIO_ROOT_USER": user, "MINIO_ROOT_PASSWORD": password},
-    }
+    data = {"MINIO_ROOT_USER": user, "MINIO_ROOT_PASSWORD": password}
+    return objects.secret(ROOT_SECRET, data)
 
 
 def metrics_token(user: str, password: str, *, end: int) -> str:
@@ -61,12 +58,7 @@ def volume(capacity: str, storage_class: str | None) -> dict[str, Any]:
 
 def service() -> dict[str, Any]:
     """The Service of the S3 API."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": NAME, "annotations": {"pulumi.com/skipAwait": "true"}},
-        "spec": {"selector": SELECTOR, "ports": [{"name": "s3", "port": PORT}]},
-    }
+    return objects.service(NAME, SELECTOR, {"name": "s3", "port": PORT})
 
 
 def server(image: str, claim: Any, fingerprint: Any) -> dict[str, Any]:
@@ -97,23 +89,12 @@ def server(image: str, claim: Any, fingerprint: Any) -> dict[str, Any]:
         ],
     }
     data = {"name": "data", "persistentVolumeClaim": {"claimName": claim}}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "StatefulSet",
-        "metadata": {"name": NAME},
-        "spec": {
-            "replicas": 1,
-            "serviceName": NAME,
-            "selector": {"matchLabels": SELECTOR},
-            "template": {
-                "metadata": {
-                    "labels": SELECTOR,
-                    "annotations": {"labfactory.io/credentials": fingerprint},
-                },
-                "spec": pod(USER, [container], volumes=[data, scratch()]),
-            },
-        },
-    }
+    return objects.stateful_set(
+        NAME,
+        SELECTOR,
+        pod(USER, [container], volumes=[data, scratch()]),
+        annotations={"labfactory.io/credentials": fingerprint},
+    )
 
 
 def _base64(value: bytes) -> str:

@@ -16,6 +16,7 @@ from components import (
     credentials,
     dashboards,
     minio,
+    objects,
     prometheus,
     scrapes,
     state_metrics,
@@ -146,7 +147,7 @@ class Monitoring(pulumi.ComponentResource):
     def _access(self, watched: Watched) -> list[Manifest]:
         """Declare how Prometheus finds model servers, Envoy and the node."""
         found = [
-            self._parts.add("account", prometheus.account()),
+            self._parts.add("account", objects.service_account(prometheus.NAME)),
             self._parts.add(
                 "models",
                 prometheus.pods_service(

@@ -88,6 +88,11 @@ def secret_key(secret: Any, key: str) -> dict[str, Any]:
     return {"secretKeyRef": {"name": secret, "key": key}}
 
 
+def field(path: str) -> dict[str, Any]:
+    """What the pod's own object says at `path`, for `env`."""
+    return {"fieldRef": {"fieldPath": path}}
+
+
 def scratch(size: str = "1Gi") -> dict[str, Any]:
     """The volume for temporary files, of at most `size`."""
     return {"name": SCRATCH, "emptyDir": {"sizeLimit": size}}

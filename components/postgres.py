@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from components import objects
 from components.pods import (
     SCRATCH,
     env,
@@ -75,22 +76,12 @@ exec postgres""",
 
 def secret(password: Any, uri: Any) -> dict[str, Any]:
     """The Secret with the role's password, and the whole address of the database."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": NAME},
-        "stringData": {"password": password, "uri": uri},
-    }
+    return objects.secret(NAME, {"password": password, "uri": uri})
 
 
 def watcher_secret(password: Any) -> dict[str, Any]:
     """The Secret with the password of the role that reads figures."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": WATCHER_SECRET},
-        "stringData": {"metrics-password": password},
-    }
+    return objects.secret(WATCHER_SECRET, {"metrics-password": password})
 
 
 def uri(password: str) -> str:
@@ -105,18 +96,12 @@ def volume(capacity: str, storage_class: str | None) -> dict[str, Any]:
 
 def service(*, watched: bool = False) -> dict[str, Any]:
     """The Service of the database, and of its figures where it is `watched`."""
-    ports = [{"name": "sql", "port": PORT}]
-    beside = {}
-    if watched:
-        ports.append({"name": "metrics", "port": METRICS_PORT})
-        # Whatever ails the container that shows figures, the database is reached.
-        beside = {"publishNotReadyAddresses": True}
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": NAME, "annotations": {"pulumi.com/skipAwait": "true"}},
-        "spec": {"selector": SELECTOR, "ports": ports, **beside},
-    }
+    sql = {"name": "sql", "port": PORT}
+    if not watched:
+        return objects.service(NAME, SELECTOR, sql)
+    metrics = {"name": "metrics", "port": METRICS_PORT}
+    # Whatever ails the container that shows figures, the database is reached.
+    return objects.service(NAME, SELECTOR, sql, metrics, publishNotReadyAddresses=True)
 
 
 def server(
@@ -159,29 +144,19 @@ def server(
         scratch(),
     ]
     beside = [_exporter(exporter)] if exporter else []
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "StatefulSet",
-        "metadata": {"name": NAME},
-        "spec": {
-            "replicas": 1,
-            "serviceName": NAME,
-            "selector": {"matchLabels": SELECTOR},
-            "template": {
-                "metadata": {
-                    "labels": SELECTOR,
-                    "annotations": {"labfactory.io/credentials": fingerprint},
-                },
-                # Time to write everything down; the image stops it the fast way.
-                "spec": pod(
-                    USER,
-                    [container, *beside],
-                    volumes=volumes,
-                    terminationGracePeriodSeconds=60,
-                ),
-            },
-        },
-    }
+    # Time to write everything down; the image stops it the fast way.
+    spec = pod(
+        USER,
+        [container, *beside],
+        volumes=volumes,
+        terminationGracePeriodSeconds=60,
+    )
+    return objects.stateful_set(
+        NAME,
+        SELECTOR,
+        spec,
+        annotations={"labfactory.io/credentials": fingerprint},
+    )
 
 
 def _passwords(*, watched: bool) -> dict[str, Any]:

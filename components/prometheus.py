@@ -6,9 +6,10 @@ from typing import Any
 
 import yaml
 
-from components import alerts, scrapes
+from components import alerts, objects, scrapes
 from components.pods import (
     env,
+    field,
     http_probe,
     pod,
     resources,
@@ -72,12 +73,7 @@ def settings(config: MonitoringConfig, watched: Watched) -> dict[str, Any]:
 
 def store_secret(token: Any) -> dict[str, Any]:
     """The Secret that opens the store's measurements, and nothing else."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": STORE_SECRET},
-        "stringData": {"token": token},
-    }
+    return objects.secret(STORE_SECRET, {"token": token})
 
 
 def volume(capacity: str, storage_class: str | None) -> dict[str, Any]:
@@ -87,12 +83,7 @@ def volume(capacity: str, storage_class: str | None) -> dict[str, Any]:
 
 def service() -> dict[str, Any]:
     """The Service of Prometheus."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": NAME, "annotations": {"pulumi.com/skipAwait": "true"}},
-        "spec": {"selector": SELECTOR, "ports": [{"name": "http", "port": PORT}]},
-    }
+    return objects.service(NAME, SELECTOR, {"name": "http", "port": PORT})
 
 
 def server(
@@ -151,33 +142,12 @@ def server(
         automountServiceAccountToken=True,
         volumes=volumes,
     )
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "StatefulSet",
-        "metadata": {"name": NAME},
-        "spec": {
-            "replicas": 1,
-            "serviceName": NAME,
-            "selector": {"matchLabels": SELECTOR},
-            "template": {
-                "metadata": {
-                    "labels": SELECTOR,
-                    "annotations": {"labfactory.io/settings": fingerprint},
-                },
-                "spec": spec,
-            },
-        },
-    }
-
-
-def account() -> dict[str, Any]:
-    """Who Prometheus is to the cluster."""
-    return {
-        "apiVersion": "v1",
-        "kind": "ServiceAccount",
-        "metadata": {"name": NAME},
-        "automountServiceAccountToken": False,
-    }
+    return objects.stateful_set(
+        NAME,
+        SELECTOR,
+        spec,
+        annotations={"labfactory.io/settings": fingerprint},
+    )
 
 
 def access(name: str, namespace: Any) -> list[dict[str, Any]]:
@@ -185,35 +155,32 @@ def access(name: str, namespace: Any) -> list[dict[str, Any]]:
 
     `namespace` is the lab's, where the ServiceAccount is.
     """
-    group = "rbac.authorization.k8s.io"
-    common = {"apiVersion": f"{group}/v1", "metadata": {"name": name}}
-    granted = {"apiGroups": [""], "resources": ["nodes/metrics"], "verbs": ["get"]}
+    common = {"apiVersion": f"{objects.RBAC}/v1", "metadata": {"name": name}}
+    role = {"apiGroup": objects.RBAC, "kind": "ClusterRole", "name": name}
     return [
-        {**common, "kind": "ClusterRole", "rules": [granted]},
+        {
+            **common,
+            "kind": "ClusterRole",
+            "rules": [objects.may("", ["nodes/metrics"], ["get"])],
+        },
         {
             **common,
             "kind": "ClusterRoleBinding",
-            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": name},
-            "subjects": [
-                {"kind": "ServiceAccount", "name": NAME, "namespace": namespace}
-            ],
+            "roleRef": role,
+            "subjects": [objects.subject(NAME, namespace)],
         },
     ]
 
 
 def pods_service(name: str, selector: dict[str, str], port: int) -> dict[str, Any]:
     """A headless Service, by which Prometheus finds pods, ready or not."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": name, "annotations": {"pulumi.com/skipAwait": "true"}},
-        "spec": {
-            "clusterIP": "None",
-            "selector": selector,
-            "publishNotReadyAddresses": True,
-            "ports": [{"name": "metrics", "port": port}],
-        },
-    }
+    return objects.service(
+        name,
+        selector,
+        {"name": "metrics", "port": port},
+        clusterIP="None",
+        publishNotReadyAddresses=True,
+    )
 
 
 def _targets(image: str) -> dict[str, Any]:
@@ -224,8 +191,8 @@ def _targets(image: str) -> dict[str, Any]:
             "image": image,
             "command": ["/bin/sh", "-c", WRITE_TARGET],
             "env": env(
-                ADDRESS={"fieldRef": {"fieldPath": "status.hostIP"}},
-                NODE={"fieldRef": {"fieldPath": "spec.nodeName"}},
+                ADDRESS=field("status.hostIP"),
+                NODE=field("spec.nodeName"),
                 FILE=scrapes.NODE_TARGET,
             ),
             "resources": resources(

@@ -9,6 +9,7 @@ from typing import Any
 import pulumi
 
 import model_templates
+from components import objects
 from components.manifest import Manifest, Parts
 from components.platform import Gateway
 from components.storage import S3Access
@@ -147,20 +148,9 @@ class Serving(pulumi.ComponentResource):
 
 def external_secret(key: str, value: pulumi.Output[str]) -> dict[str, Any]:
     """The Secret with the key of an external endpoint."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": model_templates.external_secret(key)},
-        "stringData": {"key": value},
-    }
+    return objects.secret(model_templates.external_secret(key), {"key": value})
 
 
 def service_account(secret: pulumi.Input[str]) -> dict[str, Any]:
     """The account through which KServe finds the store's keys for a predictor."""
-    return {
-        "apiVersion": "v1",
-        "kind": "ServiceAccount",
-        "metadata": {"name": ACCOUNT},
-        "automountServiceAccountToken": False,
-        "secrets": [{"name": secret}],
-    }
+    return objects.service_account(ACCOUNT, secrets=[{"name": secret}])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from components import objects
 from components.pods import http_probe, pod, resources
 from components.scrapes import STATE_PORT
 
@@ -32,12 +33,7 @@ SERIES = (
 
 def service() -> dict[str, Any]:
     """The Service of kube-state-metrics."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": NAME, "annotations": {"pulumi.com/skipAwait": "true"}},
-        "spec": {"selector": SELECTOR, "ports": [{"name": "http", "port": STATE_PORT}]},
-    }
+    return objects.service(NAME, SELECTOR, {"name": "http", "port": STATE_PORT})
 
 
 def deployment(image: str, lab: str) -> dict[str, Any]:
@@ -60,51 +56,23 @@ def deployment(image: str, lab: str) -> dict[str, Any]:
         "livenessProbe": http_probe("/livez", STATE_PORT, every=20),
         "resources": resources(cpu="10m", memory="32Mi", most_cpu="500m", most="128Mi"),
     }
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": NAME},
-        "spec": {
-            "replicas": 1,
-            "selector": {"matchLabels": SELECTOR},
-            "template": {
-                "metadata": {"labels": SELECTOR},
-                "spec": pod(
-                    USER,
-                    [container],
-                    serviceAccountName=NAME,
-                    automountServiceAccountToken=True,
-                ),
-            },
-        },
-    }
+    spec = pod(
+        USER,
+        [container],
+        serviceAccountName=NAME,
+        automountServiceAccountToken=True,
+    )
+    return objects.deployment(NAME, SELECTOR, spec)
 
 
 def access(namespace: Any) -> list[dict[str, Any]]:
     """Who it is to the cluster, and what it may read in `namespace`."""
-    group = "rbac.authorization.k8s.io"
-    common = {"apiVersion": f"{group}/v1", "metadata": {"name": NAME}}
+    rules = [
+        objects.may(group, [*kinds], ["list", "watch"])
+        for group, kinds in KINDS.items()
+    ]
     return [
-        {
-            "apiVersion": "v1",
-            "kind": "ServiceAccount",
-            "metadata": {"name": NAME},
-            "automountServiceAccountToken": False,
-        },
-        {
-            **common,
-            "kind": "Role",
-            "rules": [
-                {"apiGroups": [each], "resources": [*kinds], "verbs": ["list", "watch"]}
-                for each, kinds in KINDS.items()
-            ],
-        },
-        {
-            **common,
-            "kind": "RoleBinding",
-            "roleRef": {"apiGroup": group, "kind": "Role", "name": NAME},
-            "subjects": [
-                {"kind": "ServiceAccount", "name": NAME, "namespace": namespace}
-            ],
-        },
+        objects.service_account(NAME),
+        objects.role(NAME, rules),
+        objects.role_binding(NAME, namespace),
     ]

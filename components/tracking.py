@@ -7,7 +7,7 @@ from typing import Any
 
 import pulumi
 
-from components import credentials, postgres
+from components import credentials, objects, postgres
 from components.manifest import Manifest, Parts
 from components.pods import (
     LAB_USER,
@@ -125,12 +125,7 @@ def hosts(namespace: str, address: str) -> list[str]:
 
 def mlflow_service() -> dict[str, Any]:
     """The Service of the tracking server."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": NAME, "annotations": {"pulumi.com/skipAwait": "true"}},
-        "spec": {"selector": SELECTOR, "ports": [{"name": "http", "port": PORT}]},
-    }
+    return objects.service(NAME, SELECTOR, {"name": "http", "port": PORT})
 
 
 def mlflow(
@@ -180,22 +175,13 @@ def mlflow(
         "resources": resources(cpu="50m", memory="384Mi", most_cpu="2", most="1536Mi"),
         "volumeMounts": [{"name": SCRATCH, "mountPath": "/tmp"}],
     }
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": NAME},
-        "spec": {
-            "replicas": 1,
-            "selector": {"matchLabels": SELECTOR},
-            # One at a time: a new version may change the tables under the old one.
-            "strategy": {"type": "Recreate"},
-            "template": {
-                "metadata": {
-                    "labels": SELECTOR,
-                    "annotations": {"labfactory.io/credentials": fingerprint},
-                },
-                # An upload passes through here before it is in the store.
-                "spec": pod(LAB_USER, [container], volumes=[scratch("8Gi")]),
-            },
-        },
-    }
+    # An upload passes through here before it is in the store.
+    spec = pod(LAB_USER, [container], volumes=[scratch("8Gi")])
+    return objects.deployment(
+        NAME,
+        SELECTOR,
+        spec,
+        annotations={"labfactory.io/credentials": fingerprint},
+        # One at a time: a new version may change the tables under the old one.
+        strategy={"type": "Recreate"},
+    )

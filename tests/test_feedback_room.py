@@ -1,13 +1,14 @@
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pulumi
 import pytest
 
 from components.feedback import Feedback
 from components.platform import Gateway
-from components.storage import S3Access
+from components.storage import S3Access, Storage
 from labfactory.guard.feedback.__main__ import NEEDED
 from labfactory.releases.feedback import HOST, SECRET
 from stacks.schema import LabConfig
@@ -16,20 +17,21 @@ from tests.harness import ADDRESS, SEED, Lab, deploy, example, variant
 
 def feedback(*, seed: str = SEED, keys: str = "keys") -> Lab:
     def program() -> None:
+        access = S3Access(
+            "http://minio:9000",
+            "us-east-1",
+            pulumi.Output.from_input("storage-feedback"),
+            pulumi.Output.from_input(keys),
+        )
+        storage = SimpleNamespace(access={"feedback": access}, ready=[])
         Feedback(
             "feedback",
             lab="demo",
             namespace="demo",
             image=lambda name: f"images/{name}:1",
             seed=pulumi.Output.secret(seed),
-            store=S3Access(
-                "http://minio:9000",
-                "us-east-1",
-                pulumi.Output.from_input("storage-feedback"),
-                pulumi.Output.from_input(keys),
-            ),
+            storage=cast("Storage", storage),
             gateway=Gateway("edge", "lab", pulumi.Output.from_input(ADDRESS), []),
-            ready=[],
         )
 
     return deploy(program)

@@ -67,7 +67,7 @@ def test_there_is_a_committed_stack_whose_tree_is_reviewed() -> None:
 
 
 def test_the_program_is_short_enough_to_be_read_aloud() -> None:
-    assert len((ROOT / "__main__.py").read_text().splitlines()) <= 100
+    assert len((ROOT / "__main__.py").read_text().splitlines()) <= 80
 
 
 def test_the_state_stays_small_and_the_resources_few(lab: Lab) -> None:
