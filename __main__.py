@@ -3,15 +3,12 @@
 import pulumi
 
 from components.cluster import Cluster, needed_images
-from components.feedback import Feedback
-from components.guard import Guard
 from components.labels import label_everything, of_lab
-from components.monitoring import Monitoring
 from components.platform import Platform
 from components.serving import Serving
 from components.storage import Storage, grants
 from components.tracking import Tracking
-from components.watched import watched
+from components.watch import watch
 from stacks.load import load
 
 lab = load()
@@ -49,32 +46,17 @@ serving = Serving(
     ready=[*platform.models_ready, *storage.ready],
     **pods,
 )
-if lab.monitoring:
-    facts = watched(lab, signed_kubelets=cluster.signed_kubelets)
-    section = lab.monitoring
-    watch = Monitoring("monitoring", section, watched=facts, secret=secret, **volumes)
-    pulumi.export("monitoring_url", watch.url)
-    pulumi.export("alerts_url", watch.alerts_url)
-if lab.monitoring and lab.guard:
-    Guard(
-        "guard",
-        lab.guard,
-        monitoring=lab.monitoring,
-        releases=lab.releases,
-        lab=lab.name,
-        owner=lab.owner,
-        artifacts=lab.tracking.bucket,
-        **pods,
-    )
-if lab.takes_feedback:
-    Feedback(
-        "feedback", lab=lab.name, seed=seed, storage=storage, gateway=gateway, **pods
-    )
+watching = watch(lab, cluster, secret=secret, storage=storage, gateway=gateway)
 
-pulumi.export("namespace", cluster.namespace)
-pulumi.export("lab_image", cluster.image("lab"))
-pulumi.export("gateway_url", gateway.url)
-pulumi.export("storage_url", storage.url)
-pulumi.export("tracking_url", tracking.url)
-pulumi.export("model_hosts", serving.hosts)
-pulumi.export("model_urls", serving.urls)
+outputs = {
+    **watching,
+    "namespace": cluster.namespace,
+    "lab_image": cluster.image("lab"),
+    "gateway_url": gateway.url,
+    "storage_url": storage.url,
+    "tracking_url": tracking.url,
+    "model_hosts": serving.hosts,
+    "model_urls": serving.urls,
+}
+for name, value in outputs.items():
+    pulumi.export(name, value)
