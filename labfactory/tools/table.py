@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from labfactory.tools.copiers import COPIERS
 from labfactory.tools.watchers import WATCHERS
 from labfactory.tools.ways import (
     Accepted,
@@ -144,6 +145,7 @@ _OWN = (
     Tool(name="minio", version="0.0.0-20260212201848-7aac2a2c5b7c"),
     Tool(name="kube-state-metrics", version=STATE_METRICS),
     *WATCHERS,
+    *COPIERS,
     Tool(
         name="envoy",
         version="1.38.3",
@@ -159,9 +161,13 @@ _OWN = (
     ),
 )
 
-TOOLS: dict[str, Tool] = {tool.name: tool for tool in (*_SYSTEM, *_OWN)}
+_TESTS = (Tool(name="chromium", debian=Debian(package="chromium")),)
+
+TOOLS: dict[str, Tool] = {tool.name: tool for tool in (*_SYSTEM, *_OWN, *_TESTS)}
 SYSTEM = tuple(tool.name for tool in _SYSTEM)
 """What comes from the distribution."""
+FOR_TESTS = tuple(tool.name for tool in _TESTS)
+"""What tests alone use: a machine without them runs a lab just as well."""
 
 
 def _stamp(variables: Mapping[str, str]) -> str:
@@ -250,8 +256,11 @@ BUILDS: tuple[GoBuild, ...] = (
         ),
         # That host does not understand how today's CLI passes the virtual environment.
         # And Ctrl-C is for the CLI: it cancels in order, and ends its program itself.
-        wrapper="trap '' INT\n"
-        'exec "$real" --virtualenv "${LABFACTORY_VENV:-$PWD/.venv}" "$@"',
+        # An interrupt is also how the CLI ends the host, which it would otherwise wait
+        # five seconds for, twice in each run; what runs in the background ignores it.
+        wrapper="trap 'kill $!; wait $!; exit' INT TERM\n"
+        '"$real" --virtualenv "${LABFACTORY_VENV:-$PWD/.venv}" "$@" &\n'
+        "wait $!",
         seconds=19,
     ),
     GoBuild(
