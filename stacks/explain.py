@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from stacks import rules
+from stacks.promises import BackupsConfig
 from stacks.raw import Path, Problem, TemplateFacts, near_miss, shown
 from stacks.schema import PROJECT, LabConfig
 from stacks.section import Section
@@ -35,11 +36,13 @@ _KINDS = {
 
 _GROUPS = ("dict_type", "mapping_type", "model_attributes_type", "model_type")
 _SENTENCES = {
-    "greater_than_equal": "is too small; write at least {ge:g}",
-    "less_than_equal": "is too large; write at most {le:g}",
+    "greater_than_equal": "is too small; write at least {ge:.10g}",
+    "greater_than": "is too small; write more than {gt:.10g}",
+    "less_than_equal": "is too large; write at most {le:.10g}",
     "too_short": "is empty; add at least one entry",
     "int_type": "is not a whole number; write it without quotes, point or unit",
     "float_type": "is not a number; write it without quotes or unit, such as 0.002",
+    "bool_type": "is neither true nor false; write one of the two, without quotes",
     "finite_number": "is not a number that ends; write one such as 0.002",
 }
 
@@ -160,6 +163,13 @@ def _below(kind: Any, part: int | str) -> Any:
     return plain(get_args(kind)[0]) if get_origin(kind) is tuple else None
 
 
+_UNIONS = [
+    variants_of(field.annotation)
+    for section in (LabConfig, BackupsConfig)
+    for field in section.model_fields.values()
+]
+
+
 def _meaning(place: Place) -> str:
     field = place.around.model_fields[str(place.path[-1])]
     text = str(field.description or "").split(";")[0].rstrip(".").replace("\n", " ")
@@ -175,10 +185,10 @@ def _unknown(place: Place) -> str:
             "secret where it is in use, and give secrets to "
             "`pulumi config set --secret`"
         )
-    if key in LabConfig.model_fields:
+    near = near_miss(key, known)
+    if key in LabConfig.model_fields and not near:
         return f"belongs directly below {PROJECT}:lab; indent it less"
-    for field in LabConfig.model_fields.values():
-        discriminator, members = variants_of(field.annotation)
+    for discriminator, members in _UNIONS:
         if place.around in members.values():
             for word, member in members.items():
                 if key in member.model_fields:
@@ -187,7 +197,7 @@ def _unknown(place: Place) -> str:
                         f"or change `{discriminator}`"
                     )
     listed = f" (there is: {', '.join(known)})" if len(known) < 10 else ""
-    hint = near_miss(key, known) or "; remove it or choose one of these"
+    hint = near or "; remove it or choose one of these"
     return f"is not a setting{listed}{hint}"
 
 

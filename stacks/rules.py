@@ -9,7 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator
 
-from stacks import prediction_rules, route_rules, variant_rules, watch_rules
+from stacks import (
+    prediction_rules,
+    promise_rules,
+    route_rules,
+    variant_rules,
+    watch_rules,
+)
 from stacks.raw import (
     Problem,
     Rule,
@@ -51,6 +57,7 @@ RULES: tuple[Rule, ...] = (
     *route_rules.RULES,
     *prediction_rules.RULES,
     *watch_rules.RULES,
+    *promise_rules.RULES,
 )
 
 

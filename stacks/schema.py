@@ -12,6 +12,13 @@ from pydantic import Field, StrictFloat, StrictInt, model_validator
 from pydantic_core import PydanticCustomError
 
 from stacks import rules
+from stacks.promises import (
+    AgreementConfig,
+    BackupsConfig,
+    Capacity,
+    CostsConfig,
+    PolicyConfig,
+)
 from stacks.section import Section
 from stacks.spelling import mistake
 from stacks.values import (
@@ -66,6 +73,12 @@ SECRETS = (
     "s3-batch-secret",
     "s3-feedback-key-id",
     "s3-feedback-secret",
+    "s3-backup-key-id",
+    "s3-backup-secret",
+    "s3-restore-key-id",
+    "s3-restore-secret",
+    "backup-store-key-id",
+    "backup-store-secret",
 )
 """Keys of a stack file that hold secrets, without the prefix."""
 EXTERNAL_KEY = "external-"
@@ -345,6 +358,14 @@ class LabConfig(Section):
     """Measurements and alerts."""
     guard: GuardConfig | None = None
     """The watcher of the releases; needs `monitoring`."""
+    agreements: Mapping[Name, AgreementConfig] = {}
+    """What was promised to whom, by name."""
+    costs: CostsConfig = CostsConfig()
+    """What things cost."""
+    backups: BackupsConfig | None = None
+    """Copies of everything that the lab could not make again, and rehearsals."""
+    policies: Mapping[Name, PolicyConfig] = {}
+    """Policy rules that are taken otherwise here than in general, by name."""
     releases: Mapping[ReleaseName, ReleaseConfig] = {}
     """Models that are served, by name."""
 
@@ -353,6 +374,27 @@ class LabConfig(Section):
         for _, text in rules.broken(self.model_dump(exclude_unset=True)):
             raise PydanticCustomError("rule", "{text}", {"text": text})
         return self
+
+    @property
+    def agreement(self) -> AgreementConfig | None:
+        """What was promised about the lab as a whole."""
+        found = self.agreements.values()
+        return next((each for each in found if not each.covers), None)
+
+    @property
+    def capacity(self) -> Capacity | None:
+        """What the lab may take of its cluster."""
+        return self.agreement.capacity if self.agreement else None
+
+    def agreement_of(self, release: str) -> tuple[str, AgreementConfig] | None:
+        """Name and content of the agreement that a release is under."""
+        whole = None
+        for name, agreement in self.agreements.items():
+            if not agreement.covers:
+                whole = name, agreement
+            elif release in agreement.covers:
+                return name, agreement
+        return whole
 
     @property
     def takes_feedback(self) -> bool:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from stacks.raw import Problem, near_miss
+from stacks.raw import Problem, mapping, near_miss
 from stacks.schema import ALERTS, EXTERNAL_KEY, PROJECT, SECRETS
 from stacks.variant_rules import externals
 from stacks.watch_rules import needs_secret, receivers
@@ -43,9 +43,10 @@ def problems(config: Mapping[str, Any]) -> Iterator[Problem]:
         elif key != f"{PROJECT}:lab" and _looks_like_ours(str(key)):
             yield ("config", key), _unknown(str(key), [*lacking, *wanted])
     for secret, path in lacking.items():
+        how = "needs" if secret in _KNOWN else "names"
         yield (
             path,
-            "names a secret that the stack does not have; set it with "
+            f"{how} a secret that the stack does not have; set it with "
             f"`pulumi config set --secret {secret}`",
         )
 
@@ -64,7 +65,20 @@ def _wanted(config: Mapping[str, Any]) -> dict[str, tuple[str | int, ...]]:
     for path, receiver in receivers(lab):
         if needs_secret(receiver) and re.fullmatch(NAME, str(path[-1])):
             found[f"{_ALERTS}{path[-1]}"] = ("config", key, *path)
+    for path, consumer in _copying(lab):
+        for part in ("key-id", "secret"):
+            found[f"{PROJECT}:{consumer}-{part}"] = ("config", key, *path)
     return found
+
+
+def _copying(lab: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Who of the backups needs keys of somebody else's store, and by which setting."""
+    backups = mapping(lab.get("backups"))
+    if backups and mapping(lab.get("storage")).get("kind") == "s3":
+        yield ("backups",), "s3-backup"
+        yield ("backups",), "s3-restore"
+    if mapping(backups.get("store")).get("kind") == "s3":
+        yield ("backups", "store"), "backup-store"
 
 
 def _looks_like_ours(key: str) -> bool:

@@ -10,7 +10,7 @@ import re
 from contextlib import suppress
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, StrictFloat
 
 from stacks.checked import AddressSpelling, ExpressionSpelling, ScheduleSpelling
 from stacks.spelling import Spelling, mistake
@@ -341,6 +341,40 @@ Words = Annotated[
         longest=300,
     ),
 ]
+
+Currency = Annotated[
+    str,
+    Spelling("a currency", "its three capital letters, such as EUR", r"[A-Z]{3}"),
+]
+
+
+def _positive(value: float) -> float:
+    if value == 0:
+        raise mistake(
+            "is zero, with which nothing could run; write what may be spent, or leave "
+            "`cost` out for no limit"
+        )
+    return value
+
+
+Money = Annotated[
+    StrictFloat,
+    Field(ge=0, le=1e9, allow_inf_nan=False),
+    AfterValidator(_positive),
+]
+ANSWER_TIMES = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Seconds that the gateway counts answers by."""
+
+
+def _answer_time(value: float) -> float:
+    if value not in ANSWER_TIMES:
+        known = ", ".join(f"{each:g}" for each in ANSWER_TIMES)
+        raise mistake(f"is none of the times that the gateway counts by; write {known}")
+    return value
+
+
+AnswerTime = Annotated[StrictFloat, AfterValidator(_answer_time)]
+Price = Annotated[StrictFloat, Field(ge=0, le=1e6, allow_inf_nan=False)]
 
 # What Pulumi writes instead of an unquoted date when it rewrites a stack file.
 _REWRITTEN = " 00:00:00 +0000 UTC"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from labfactory.errors import LabError
 from labfactory.settings.new import new, new_seed
 from stacks import editor, load
 from stacks.load import SettingsError
+from stacks.promises import OwnBackupStore, Recovery
 from stacks.schema import LabConfig
 
 TODAY = datetime.date(2026, 11, 21)
@@ -66,6 +68,49 @@ def test_a_new_lab_runs_on_this_machine_with_everything_of_its_own(
     assert config.predictions
     assert config.predictions.bucket in config.storage.buckets
     assert config.releases == {}
+
+
+def test_a_new_lab_promises_what_its_backups_can_keep(tmp_path: Path) -> None:
+    written, config = write(tmp_path, owner="vision", capacity="50Gi")
+
+    assert config.agreement
+    assert config.agreement.objectives.availability == 0.99
+    assert config.agreement.recovery == Recovery(rpo_minutes=1440, rto_minutes=60)
+    assert config.backups
+    assert config.backups.store == OwnBackupStore(kind="minio", capacity="50Gi")
+    assert config.backups.staging == "50Gi"
+    # Nobody can know what it may cost.
+    assert config.agreement.cost is None
+    assert "        # cost: {monthly: 500}\n" in written
+
+
+def test_what_a_new_lab_leaves_out_can_be_put_in(tmp_path: Path) -> None:
+    written, _ = write(tmp_path, owner="vision")
+
+    put_in = written.replace("        # cost:", "        cost:")
+
+    config = load.parse_file(put_in.encode(), source="f")
+    assert config.agreement
+    assert config.agreement.cost
+
+
+def test_a_store_of_somebody_else_s_is_not_copied_before_there_are_keys(
+    tmp_path: Path,
+) -> None:
+    written, config = write(tmp_path, owner="vision", endpoint="https://s3.example.com")
+
+    assert config.backups is None
+    assert config.agreement
+    assert config.agreement.recovery is None
+    uncommented = re.sub(
+        r"# (backups:|  store: \{kind: minio|  staging:|recovery:)", r"\1", written
+    )
+    with pytest.raises(SettingsError) as error:
+        load.parse_file(uncommented.encode(), source="f")
+    assert {*re.findall(r"labfactory:([a-z0-9-]+)", str(error.value))} == {
+        *("s3-backup-key-id", "s3-backup-secret"),
+        *("s3-restore-key-id", "s3-restore-secret"),
+    }
 
 
 def test_flags_choose_what_exists_already(tmp_path: Path) -> None:

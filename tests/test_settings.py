@@ -434,6 +434,9 @@ MISTAKES = [
         "labfactory:s3-predictions-key-id, labfactory:s3-predictions-secret, "
         "labfactory:s3-batch-key-id, labfactory:s3-batch-secret, "
         "labfactory:s3-feedback-key-id, labfactory:s3-feedback-secret, "
+        "labfactory:s3-backup-key-id, labfactory:s3-backup-secret, "
+        "labfactory:s3-restore-key-id, labfactory:s3-restore-secret, "
+        "labfactory:backup-store-key-id, labfactory:backup-store-secret, "
         "labfactory:external-NAME, labfactory:alerts-NAME are); remove it",
     ),
     Mistake(
@@ -748,7 +751,7 @@ def test_the_table_for_readme_has_a_row_for_every_setting() -> None:
     assert all(len(re.findall(r"(?<!\\)\|", row)) == 5 for row in rows)
     assert {part for setting in settings for part in setting.split(".")} == {
         *names,
-        *("RECEIVER", "RELEASE", "VARIANT"),
+        *("AGREEMENT", "POLICY", "RECEIVER", "RELEASE", "VARIANT"),
     }
     assert (
         "| `storage.capacity` (minio) | a whole number above zero with Mi, Gi or Ti, "

@@ -36,7 +36,7 @@ class Wishes:
     """S3 endpoint that exists; None: MinIO."""
     region: str
     capacity: str
-    """Size of MinIO's volume."""
+    """Size of MinIO's volume, and of those of its backups."""
 
 
 def new(
@@ -179,7 +179,7 @@ def settings(name: str, wishes: Wishes, today: datetime.date) -> str:
             f"kind: s3\n      endpoint: {_text(wishes.endpoint)}\n"
             f"      region: {_text(wishes.region)}"
         )
-        # Nobody has said that there is a third bucket.
+        # Nobody has said that there is a third bucket, nor given keys for backups.
         buckets, off = "mlflow, datasets", "# "
     return f"""\
 {HEADER}
@@ -207,6 +207,18 @@ config:
     monitoring: {{capacity: 5Gi}}
     # Takes a bad release back, and promotes a good one that has `guard: {{steps: …}}`.
     guard: {{actions_per_hour: 6}}
+    # Copies in a second store, and rehearsals that prove them. Elsewhere:
+    #   store: {{kind: s3, endpoint: "https://…", region: …, bucket: …}}
+    {off}backups:
+    {off}  store: {{kind: minio, capacity: {_text(wishes.capacity)}}}
+    {off}  staging: {_text(wishes.capacity)}
+    # What is promised: alerts, quotas, budgets and backups follow from it.
+    agreements:
+      standard:
+        objectives: {{availability: 0.99}}
+        {off}recovery: {{rpo_minutes: 1440, rto_minutes: 60}}
+        # What a month may cost, in the currency of `costs`:
+        # cost: {{monthly: 500}}
     # Models that are served, by name.
     releases: {{}}
 """

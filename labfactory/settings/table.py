@@ -20,6 +20,8 @@ from stacks.section import Section
 from stacks.spelling import Spelling
 
 BEGIN, END = "<!-- settings -->", "<!-- /settings -->"
+ONE = {"policies": "policy"}
+"""What one of several is called, where it is not the same without its last letter."""
 PAGE = paths.PROJECT / "docs" / "settings.md"
 
 
@@ -70,7 +72,8 @@ def _setting(path: str, field: FieldInfo, where: str) -> Iterator[Row]:
     yield Row(f"`{path}`{where}", _how(kind, field), _default(field), meaning)
     if get_origin(kind) is Mapping:
         below = get_args(kind)[1]
-        one = f"{path}.{path.split('.')[-1].removesuffix('s').upper()}"
+        several = path.split(".")[-1]
+        one = f"{path}.{ONE.get(several, several.removesuffix('s')).upper()}"
         if isinstance(below, type) and issubclass(below, Section):
             yield from _rows(below, f"{one}.", where)
         elif variants_of(below)[1]:
