@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from labfactory import paths
+from labfactory.check import pack
 from labfactory.errors import LabError
 
 
@@ -20,14 +21,18 @@ def variables(given: Mapping[str, str] = os.environ) -> dict[str, str]:
 
     Whoever keeps state in a backend of their own sets PULUMI_BACKEND_URL and
     PULUMI_CONFIG_PASSPHRASE (or PULUMI_CONFIG_PASSPHRASE_FILE); both are left alone.
+    `pulumi up --policy-pack $LABFACTORY_POLICIES` looks at the policies.
     """
+    policies = str(pack.folder())
+    search = os.pathsep.join((policies, given.get("PATH", os.defpath)))
     found: dict[str, str] = {
         "LABFACTORY_VENV": sys.prefix,
+        "LABFACTORY_POLICIES": policies,
         # Pulumi's default of four per core waits for pods and not for the processor.
         "PULUMI_PARALLEL": given.get("PULUMI_PARALLEL", "32"),
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "KUBECONFIG": _kubeconfigs(given.get("KUBECONFIG")),
-        "PATH": _search_path(given.get("PATH", os.defpath)),
+        "PATH": _search_path(search),
     }
     if "PULUMI_HOME" not in given:
         found["PULUMI_HOME"] = str(pulumi_home())

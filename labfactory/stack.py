@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from labfactory import environment, paths
+from labfactory.check import pack
 from labfactory.errors import LabError
 from stacks.load import read
 from stacks.schema import LabConfig
@@ -56,22 +57,33 @@ class Stack:
             "config", "set", "--secret", "--stack", self.name, "seed", stdin=seed()
         )
 
-    def up(self, *, watch: Callable[[], str | None] | None = None) -> None:
+    def up(
+        self,
+        *,
+        watch: Callable[[], str | None] | None = None,
+        drill: Mapping[str, Any] | None = None,
+        judged: bool = True,
+    ) -> None:
         """Run `pulumi up`; `watch` may end it early with the reason of a failure.
 
         `watch` is asked every other second; a sentence from it interrupts Pulumi,
-        which finishes what is in flight and releases its lock. Raises LabError.
+        which finishes what is in flight and releases its lock. `drill` is the last
+        drill, for the policies, which are not asked unless it is `judged`. Raises
+        LabError.
         """
-        with self._only_one():
+        with self._only_one(), pack.run(self._environment(), drill) as run:
             self.recover()
+            # Whoever runs this has held the settings against the policies. Here they
+            # see the stack when all is done; a preview would find nothing more.
             process = subprocess.Popen(
-                ["pulumi", "up", *self._flags()],
+                ["pulumi", "up", *self._flags(), *(run.flags if judged else ())],
                 cwd=self.project,
-                env=self._environment(),
+                env=run.environment,
             )
             reason = self._wait(process, watch)
-        if reason:
-            raise LabError(reason)
+            refused = run.refusal(self.name) if process.returncode else None
+        if reason or refused:
+            raise LabError(reason or refused)
         if process.returncode != 0:
             raise LabError(
                 f"stack {self.name!r}: pulumi up ended with exit code "
@@ -98,14 +110,26 @@ class Stack:
         outputs: dict[str, Any] = json.loads(shown)
         return outputs
 
-    def preview(self) -> dict[str, Any]:
+    def preview(
+        self, *, drill: Mapping[str, Any] | None = None, judged: bool = True
+    ) -> dict[str, Any]:
         """Run `pulumi preview`; return its JSON, with what stays as it is.
 
-        Raises LabError when it fails.
+        Beside Pulumi's own there are `policies`: what the rules have found. `drill` is
+        the last drill, for them. Raises LabError when it fails, or a rule refuses;
+        unless it is `judged`, a refusal is among the `policies` alone.
         """
-        shown = self._must("preview", "--json", "--show-sames", "--stack", self.name)
-        found: dict[str, Any] = json.loads(shown)
-        return found
+        arguments = ("preview", "--json", "--show-sames", "--stack", self.name)
+        with pack.run(self._environment(), drill) as run:
+            result = self._pulumi(*arguments, *run.flags, given=run.environment)
+            refusal = run.refusal(self.name)
+            # Pulumi writes down what it would do also when a policy refuses it.
+            complete = result.returncode == 0 or (refusal and not judged)
+            if not complete:
+                said = _errors(result.stdout) or result.stderr.strip() or result.stdout
+                raise LabError(refusal or self._explain(said))
+            found: dict[str, Any] = json.loads(result.stdout)
+            return {**found, "policies": run.found()}
 
     def changes(self) -> dict[str, int]:
         """Run `pulumi preview`; return how many resources each operation touches.
@@ -199,12 +223,15 @@ class Stack:
         return {**os.environ, **environment.variables()}
 
     def _pulumi(
-        self, *arguments: str, stdin: str | None = None
+        self,
+        *arguments: str,
+        stdin: str | None = None,
+        given: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["pulumi", *arguments, "--non-interactive"],
             cwd=self.project,
-            env=self._environment(),
+            env=given or self._environment(),
             input=stdin if stdin is not None else "",
             capture_output=True,
             text=True,
@@ -247,6 +274,15 @@ def end_orphans(stack: str) -> None:
                 orphan.terminate()
         except psutil.NoSuchProcess:
             continue
+
+
+def _errors(shown: str) -> str:
+    """The errors in the JSON of a preview; nothing where it is none."""
+    try:
+        told = json.loads(shown).get("diagnostics") or []
+    except json.JSONDecodeError:
+        return ""
+    return "".join(each["message"] for each in told if each["severity"] == "error")
 
 
 def _runs_pulumi(pid: int) -> bool:

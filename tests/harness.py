@@ -15,6 +15,9 @@ import yaml
 from pulumi.runtime import mocks, rpc
 from pulumi.runtime import settings as runtime
 
+from labfactory.mocked import ADDRESS as ADDRESS
+from labfactory.mocked import Cluster, logical_name, plain
+
 ROOT = Path(__file__).parents[1]
 STACKS = sorted((ROOT / "stacks").glob("Pulumi.example*.yaml"))
 """The committed stack files; others belong to whoever made them."""
@@ -31,9 +34,13 @@ SECRETS = {
     "labfactory:s3-batch-secret": "batch-not-a-secret",
     "labfactory:s3-feedback-key-id": "feedback-key",
     "labfactory:s3-feedback-secret": "feedback-not-a-secret",
+    "labfactory:s3-backup-key-id": "backup-key",
+    "labfactory:s3-backup-secret": "backup-not-a-secret",
+    "labfactory:s3-restore-key-id": "restore-key",
+    "labfactory:s3-restore-secret": "restore-not-a-secret",
+    "labfactory:backup-store-key-id": "backup-store-key",
+    "labfactory:backup-store-secret": "backup-store-not-a-secret",
 }
-ADDRESS = "198.18.0.10"
-"""What the mock cluster gives every Service and Gateway for an address."""
 LOOP = asyncio.new_event_loop()
 """Pulumi's outputs live on it; one for all tests, as in a real program."""
 WORKLOADS = ("Deployment", "StatefulSet", "Job")
@@ -53,6 +60,8 @@ class Declared:
     dependencies: frozenset[str]
     """Names of the resources that it waits for."""
     protect: bool
+    retained: bool
+    """Whether it stays in the cluster when the program declares it no more."""
 
     @property
     def kind(self) -> str:
@@ -99,7 +108,7 @@ class _Monitor(mocks.MockMonitor):
     """Pulumi's mock engine, with a memory of every resource it was asked for."""
 
     def __init__(self, lab: Lab) -> None:
-        super().__init__(_Cluster())
+        super().__init__(Cluster())
         self.lab = lab
 
     def RegisterResource(self, request: Any) -> Any:
@@ -109,29 +118,15 @@ class _Monitor(mocks.MockMonitor):
                 Declared(
                     type=request.type,
                     name=request.name,
-                    parent=_name(request.parent),
-                    inputs={key: _plain(value) for key, value in found.items()},
+                    parent=logical_name(request.parent),
+                    inputs={key: plain(value) for key, value in found.items()},
                     secrets=frozenset(k for k, v in found.items() if _is_secret(v)),
-                    dependencies=frozenset(map(_name, request.dependencies)),
+                    dependencies=frozenset(map(logical_name, request.dependencies)),
                     protect=request.protect,
+                    retained=request.retainOnDelete,
                 )
             )
         return super().RegisterResource(request)  # type: ignore[no-untyped-call]
-
-
-class _Cluster(mocks.Mocks):
-    """Answers as a cluster would that has accepted everything."""
-
-    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
-        outputs = dict(args.inputs)
-        if args.typ.endswith(":Service"):
-            outputs["spec"] = {**outputs["spec"], "clusterIP": ADDRESS}
-        if args.typ.endswith(":Gateway"):
-            outputs["status"] = {"addresses": [{"value": ADDRESS}]}
-        return args.resource_id or f"{args.name}-id", outputs
-
-    def call(self, args: mocks.MockCallArgs) -> Any:
-        raise LookupError(f"no answer for {args.token}")
 
 
 def deploy(program: Callable[[], object], *, stack: str = "test") -> Lab:
@@ -184,17 +179,3 @@ def _is_secret(value: object) -> bool:
     if isinstance(value, Mapping):
         return any(map(_is_secret, value.values()))
     return isinstance(value, list) and any(map(_is_secret, value))
-
-
-def _plain(value: Any) -> Any:
-    if rpc.is_rpc_secret(value):
-        return _plain(rpc.unwrap_rpc_secret(value))
-    if isinstance(value, Mapping):
-        return {key: _plain(each) for key, each in value.items()}
-    if isinstance(value, float) and value.is_integer():
-        return int(value)  # on the way to the engine every number is a float
-    return [_plain(each) for each in value] if isinstance(value, list) else value
-
-
-def _name(urn: str) -> str:
-    return urn.rpartition("::")[2]

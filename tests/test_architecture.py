@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,13 +12,21 @@ import pytest
 
 from tests.harness import ROOT
 
-HOUSE = ("stacks", "model_templates", "images", "components", "labfactory")
+HOUSE = (
+    "stacks",
+    "model_templates",
+    "images",
+    "components",
+    "policies",
+    "labfactory",
+)
 MAY_IMPORT = {
     "stacks": {"stacks"},
     "images": {"images"},
     "model_templates": {"model_templates", "stacks"},
-    "components": {"components", "model_templates", "images", "stacks"},
-    "labfactory": {"labfactory", "model_templates", "images", "stacks"},
+    "components": {"components", "model_templates", "images", "policies", "stacks"},
+    "policies": {"policies"},
+    "labfactory": {"labfactory", "model_templates", "images", "policies", "stacks"},
 }
 IN_THE_POD = ROOT / "model_templates" / "server"
 """Runs in the lab's image, where nothing else of the house is."""
@@ -89,12 +98,25 @@ def test_only_the_cluster_s_room_knows_the_kinds_of_targets() -> None:
 
 def test_a_preview_does_not_pay_for_imports_it_does_not_need() -> None:
     heavy = {"kserve", "kubernetes", "mlflow", "pulumi_kubernetes", "httpx", "rich"}
+    rooms = ("stacks", "model_templates", "images", "components", "policies")
 
     wrong = {
         str(path.relative_to(ROOT)): bad
-        for folder in ("stacks", "model_templates", "images", "components")
+        for folder in rooms
         for path in modules(folder)
         if (bad := imported(path) & heavy)
+    }
+
+    assert wrong == {}
+
+
+def test_rules_need_nothing_but_yaml() -> None:
+    allowed = {*sys.stdlib_module_names, "yaml"}
+
+    wrong = {
+        path.name: bad
+        for path in (ROOT / "policies" / "rules").glob("*.py")
+        if (bad := imported(path) - allowed)
     }
 
     assert wrong == {}

@@ -10,8 +10,10 @@ import pytest
 
 from labfactory import environment
 from labfactory import stack as module
+from labfactory.check import pack
 from labfactory.errors import LabError
 from labfactory.stack import Stack
+from tests.harness import ROOT
 
 PULUMI = """#!/bin/sh
 echo "$*" >> "$CALLS"
@@ -19,7 +21,13 @@ case "$1 $2" in
   "stack export") cat "$STATE" ;;
   "stack import") cat > "$STATE" ;;
   "config get") echo "$CONFIG_SAYS" >&2; exit 255 ;;
-  "up --yes") exit "${UP_EXIT:-0}" ;;
+  "up --yes")
+    if [ -n "$PACK_SAYS" ]; then echo "$PACK_SAYS" > "$LABFACTORY_TOLD"; fi
+    exit "${UP_EXIT:-0}" ;;
+  "preview --json")
+    cat "$LABFACTORY_FACTS" >> "$CALLS"
+    if [ -n "$PACK_SAYS" ]; then echo "$PACK_SAYS" > "$LABFACTORY_TOLD"; fi
+    printf '%s' "$PREVIEW_SAYS"; exit "${PREVIEW_EXIT:-0}" ;;
 esac
 """
 
@@ -213,3 +221,140 @@ def test_looking_at_somebody_elses_object_is_no_change(
     monkeypatch.setattr(Stack, "preview", lambda self: seen)
 
     assert lab.changes() == {}
+
+
+def said(*rows: tuple[str, str, str], preview: bool = True) -> str:
+    """What the pack writes of a run."""
+    found = [{"rule": rule, "level": level, "told": t} for rule, level, t in rows]
+    return json.dumps({"preview": preview, "found": found})
+
+
+BUDGET = ("budget", "mandatory", "agreements.lab.cost: too much; spend less")
+ADVICE = ("card-present", "advisory", "iris: no card; write one")
+
+
+def test_a_preview_runs_the_policies_and_hands_on_what_they_advise(
+    lab: Stack, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PACK_SAYS", said(ADVICE))
+    monkeypatch.setenv("PREVIEW_SAYS", '{"steps": []}')
+
+    found = lab.preview(drill={"ok": True})
+
+    assert [row["rule"] for row in found["policies"]] == ["card-present"]
+    assert found["steps"] == []
+    calls = (home / "calls").read_text()
+    assert f"--policy-pack {home}/data/policy-pack" in calls
+    assert '{"drill": {"ok": true}}' in calls
+
+
+def test_a_preview_names_every_rule_that_refuses(
+    lab: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = ("no-root", "mandatory", "server: may run as root; do not")
+    monkeypatch.setenv("PACK_SAYS", said(BUDGET, ADVICE, other))
+    monkeypatch.setenv("PREVIEW_EXIT", "1")
+
+    with pytest.raises(LabError) as error:
+        lab.preview()
+
+    assert str(error.value).splitlines() == [
+        "stack 'demo': refused by its policies; nothing was changed:",
+        "  agreements.lab.cost: too much; spend less (budget)",
+        "  server: may run as root; do not (no-root)",
+    ]
+
+
+def test_a_preview_that_fails_for_another_reason_says_pulumi_s_errors_alone(
+    lab: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = [
+        {"severity": "warning", "message": "old\n"},
+        {"severity": "error", "message": "no cluster\n"},
+    ]
+    monkeypatch.setenv("PACK_SAYS", said(ADVICE))
+    monkeypatch.setenv("PREVIEW_SAYS", json.dumps({"diagnostics": told}))
+    monkeypatch.setenv("PREVIEW_EXIT", "1")
+
+    with pytest.raises(LabError, match=r"pulumi says: no cluster$"):
+        lab.preview()
+
+
+def test_an_up_that_is_refused_says_by_which_rule(
+    lab: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PACK_SAYS", said(BUDGET))
+    monkeypatch.setenv("UP_EXIT", "255")
+
+    with pytest.raises(LabError, match=r"nothing was changed:\n  .* \(budget\)$"):
+        lab.up()
+
+
+def test_what_only_shows_when_all_is_done_is_not_told_as_if_nothing_was_changed(
+    lab: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PACK_SAYS", said(BUDGET, preview=False))
+    monkeypatch.setenv("UP_EXIT", "255")
+
+    with pytest.raises(LabError, match="refused by its policies; see above:"):
+        lab.up()
+
+
+def test_the_policies_see_an_up_too(lab: Stack, home: Path) -> None:
+    lab.up()
+
+    [call] = [c for c in (home / "calls").read_text().splitlines() if "up" in c]
+    assert "--policy-pack" in call
+
+
+def test_the_twin_of_the_pack_starts_the_committed_one(home: Path) -> None:
+    twin = pack.folder()
+
+    [script] = twin.glob("pulumi-analyzer-policy-*")
+    assert os.access(script, os.X_OK)
+    assert f"{sys.executable} {ROOT / 'policies' / '__main__.py'}" in script.read_text()
+    assert (
+        f"runtime: {script.name.rpartition('-')[2]}\n"
+        in (twin / "PulumiPolicy.yaml").read_text()
+    )
+
+
+def test_a_twin_of_another_checkout_is_replaced(home: Path) -> None:
+    first = pack.folder(home / "other")
+    script = first / "pulumi-analyzer-policy-labfactory"
+    other = script.read_text()
+
+    assert pack.folder() == first
+    assert script.read_text() != other
+    assert [*first.glob("*.[0-9]*")] == []
+
+
+def test_plain_pulumi_finds_the_pack_by_the_lab_s_environment(home: Path) -> None:
+    found = environment.variables({"PATH": "/usr/bin"})
+
+    assert found["LABFACTORY_POLICIES"] == str(home / "data" / "policy-pack")
+    assert found["LABFACTORY_POLICIES"] in found["PATH"].split(os.pathsep)
+
+
+def test_what_rescues_a_lab_is_not_held_against_its_policies(
+    lab: Stack, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PACK_SAYS", said(BUDGET, preview=False))
+
+    lab.up(judged=False)
+
+    [call] = [c for c in (home / "calls").read_text().splitlines() if "up" in c]
+    assert "--policy-pack" not in call
+
+
+def test_a_preview_that_is_refused_still_tells_what_would_change(
+    lab: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PACK_SAYS", said(BUDGET))
+    monkeypatch.setenv("PREVIEW_SAYS", '{"steps": []}')
+    monkeypatch.setenv("PREVIEW_EXIT", "1")
+
+    found = lab.preview(judged=False)
+
+    assert found["steps"] == []
+    assert [row["level"] for row in found["policies"]] == ["mandatory"]

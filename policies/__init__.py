@@ -1,0 +1,1 @@
+"""The policy pack: what a lab must be like before it may be applied."""
