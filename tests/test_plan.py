@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import date
 from io import StringIO
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,18 +13,23 @@ from rich.console import Console
 
 import model_templates
 from components.manifest import type_token
+from labfactory.agreements.clauses import Clause
 from labfactory.errors import LabError
-from labfactory.releases import meaning, shown
+from labfactory.releases import applied, meaning, promised, shown
 from labfactory.releases import plan as plans
 from labfactory.releases.document import document
 from labfactory.releases.meaning import Amounts, Variant
 from labfactory.releases.plan import Plan, judge
 from labfactory.releases.way_back import Difference, Unknown
-from stacks.schema import ReleaseConfig
+from policies.rules.costs import total
+from stacks.schema import LabConfig, ReleaseConfig
+from tests.harness import example
 
 GOLDEN = Path(__file__).parent / "golden"
 STACK = "urn:pulumi:demo::labfactory::pulumi:pulumi:Stack::labfactory-demo"
+ROOMS = "urn:pulumi:demo::labfactory::labfactory:components:Room::"
 GIB = 2**30
+TODAY = date(2026, 11, 21)
 ROOM = Amounts(4, 8 * GIB)
 
 Release = dict[str, Any]
@@ -109,7 +114,13 @@ def step(
     }
     for key, inputs in (("oldState", before), ("newState", after)):
         if inputs is not None:
-            found[key] = {"urn": urn, "custom": True, "type": token, "inputs": inputs}
+            found[key] = {
+                "urn": urn,
+                "custom": True,
+                "type": token,
+                "inputs": inputs,
+                "parent": f"{ROOMS}{name.partition('-')[0]}",
+            }
     if op == "update":
         paths = dict.fromkeys(differing(before, after))
         found["diffReasons"] = sorted({path.split(".")[0] for path in paths})
@@ -205,6 +216,11 @@ class Known:
         return self.contracts.get((old.version, new.version), Contract("same"))
 
 
+def settings_of(lab: Lab, **sections: Any) -> LabConfig:
+    """The example's settings, with other releases and `sections`."""
+    return LabConfig.model_validate(example(releases=lab, **sections))
+
+
 BREAKING = {(3, 4): Contract("breaking", ("column 'sepal_width' is required now",))}
 
 
@@ -267,16 +283,21 @@ def test_a_plan_asks_pulumi_once_and_the_cluster_about_what_changes(
 
     class Stack:
         def __init__(self, name: str) -> None:
-            releases = {"iris": ReleaseConfig.model_validate(HALF)}
-            self.settings = SimpleNamespace(releases=releases)
+            self.settings = settings_of(HALF_LAB)
 
-        def preview(self) -> dict[str, Any]:
-            return preview(CANARY_LAB, HALF_LAB)
+        def preview(self, *, drill: Any, judged: bool) -> dict[str, Any]:
+            advised = {"rule": "owner-label", "level": "advisory", "told": "x: y; z"}
+            return {**preview(CANARY_LAB, HALF_LAB), "policies": [advised]}
 
     monkeypatch.setattr(plans, "Live", Live)
     monkeypatch.setattr(plans, "Stack", Stack)
+    monkeypatch.setattr(plans, "applied", lambda stack: settings_of(CANARY_LAB))
 
-    assert plans.plan("demo").exit_code == 2
+    found = plans.plan("demo")
+
+    assert found.exit_code == 2
+    assert found.costs
+    assert "x: y; z" in found.notes
     assert facts.tracking_url == "http://198.18.0.10:5000"
     assert facts.asked == ["iris-v4"]
 
@@ -555,11 +576,27 @@ def story() -> Plan:
     wanted = {"iris": PROMOTED, "wine": half, "churn": fresh}
     columns = ("column 'sepal_width' is required now", "column 'id' is gone")
     lost = step("storage-data", volume(), volume("slow"), forced=("spec",))
-    return judge(
+    changes = meaning.read(preview(lab, wanted, lost))
+    found = judge(
         "demo",
-        meaning.read(preview(lab, wanted, lost)),
+        changes,
         {name: ReleaseConfig.model_validate(each) for name, each in wanted.items()},
         Known(contracts={(3, 4): Contract("breaking", columns)}),
+    )
+    override = {"monthly": 8.0, "by": "vision", "because": "a trial"}
+    fruit = {"monthly": 4.0, "override": {**override, "until": "2026-12-01"}}
+    agreements = {
+        "standard": {"cost": {"monthly": 40.0}},
+        "fruit": {"covers": ["iris", "wine"], "cost": fruit},
+    }
+    also = promised.look(
+        changes, settings_of(wanted, agreements=agreements), None, TODAY
+    )
+    return replace(
+        found,
+        costs=also.costs,
+        clauses=(Clause("fruit", "cost", "4.50 EUR a month instead of 3.37"),),
+        notes=also.notes,
     )
 
 
@@ -620,3 +657,140 @@ def test_a_name_in_brackets_is_no_markup_at_the_terminal() -> None:
     Console(file=out, width=160).print(shown.terminal(plan))
 
     assert "column '[red]' is new" in out.getvalue()
+
+
+def looked(
+    before: Lab,
+    after: Lab,
+    *more: dict[str, Any],
+    drill: dict[str, Any] | None = None,
+    policies: tuple[dict[str, str], ...] = (),
+    **sections: Any,
+) -> promised.Promised:
+    """What a change means for what was promised."""
+    return promised.look(
+        meaning.read(preview(before, after, *more)),
+        settings_of(after, **sections),
+        settings_of(before, **sections),
+        TODAY,
+        drill=drill,
+        policies=policies,
+    )
+
+
+def test_costs_are_told_before_and_after_by_room_and_by_release() -> None:
+    twice = {"iris": {**CANARY, "replicas": 2}}
+    large = volume()
+    large["spec"]["resources"] = {"requests": {"storage": "100Gi"}}
+
+    costs = looked({"iris": STABLE}, twice, step("storage-x", large, large)).costs
+
+    assert costs
+    one = 730 * (0.1 * 0.0094 + 0.5 * 0.0012)
+    releases, rooms = costs.by(lambda x: x.release), costs.by(lambda x: x.room)
+    assert [*releases] == ["iris"]
+    assert releases["iris"] == pytest.approx((one, 4 * one))
+    assert [*rooms] == ["serving", "storage"]
+    assert rooms["serving"] == pytest.approx((one, 4 * one))
+    assert rooms["storage"] == pytest.approx((3.33, 3.33))
+    assert costs.sums == pytest.approx((one + 3.33, 4 * one + 3.33))
+
+
+def test_what_goes_costs_nothing_afterwards() -> None:
+    costs = looked({"iris": STABLE}, {}).costs
+
+    assert costs
+    assert costs.sums[0] > 0
+    assert (costs.sums[1], total(costs.after)) == (0, 0)
+
+
+def test_a_change_over_budget_is_refused_with_the_sentence_of_the_rule() -> None:
+    agreements = {"standard": {"cost": {"monthly": 2.0}}}
+
+    fits = looked({"iris": STABLE}, {"iris": STABLE}, agreements=agreements)
+    over = looked({"iris": STABLE}, {"iris": CANARY}, agreements=agreements)
+
+    assert fits.refusals == ()
+    [text] = over.refusals
+    assert "allows 2.00 EUR a month, and it would be 2.25, 0.25 too much" in text
+    assert "`override`" in text
+    assert over.costs
+    [budget] = over.costs.budgets
+    assert budget.left == pytest.approx(-0.2484)
+    assert over.costs.agreements["standard"] == pytest.approx((1.1242, 2.2484))
+
+
+@pytest.mark.parametrize("level", ["mandatory", "advisory", "off"])
+def test_the_level_of_a_rule_is_the_one_that_the_settings_give_it(level: str) -> None:
+    agreements = {"standard": {"cost": {"monthly": 1.0}}}
+    own = {"budget": {"level": level, "because": "a trial"}}
+    settings = settings_of(CANARY_LAB, agreements=agreements, policies=own)
+    changes = meaning.read(preview(CANARY_LAB, CANARY_LAB))
+
+    found = promised.look(changes, settings, settings, TODAY)
+
+    assert len(found.refusals) == (level == "mandatory")
+    assert len(found.notes) == (level == "advisory")
+
+
+def test_what_the_policy_pack_has_found_too_is_said_once() -> None:
+    agreements = {"standard": {"cost": {"monthly": 1.0}}}
+    lab = {"iris": CANARY}
+    [text] = looked(lab, lab, agreements=agreements).refusals
+    pack = [
+        {"rule": "budget", "level": "mandatory", "told": text},
+        {"rule": "pinned", "level": "mandatory", "told": "server: is not; pin it"},
+        {"rule": "owner", "level": "advisory", "told": "server: nobody; say who"},
+    ]
+
+    found = looked(lab, lab, agreements=agreements, policies=tuple(pack))
+
+    assert found.refusals == (text, "server: is not; pin it")
+    assert found.notes == ("server: nobody; say who",)
+
+
+def test_a_lab_whose_prices_nobody_knows_has_a_plan_that_says_so() -> None:
+    found = looked(CANARY_LAB, HALF_LAB, costs={"book": "cloud"})
+
+    assert found.costs is None
+    assert "there is no price book 'cloud'" in found.refusals[0]
+
+
+def test_an_edit_names_the_clauses_that_it_touches() -> None:
+    agreements = {"standard": {"cost": {"monthly": 40.0}}}
+
+    found = looked({"iris": STABLE}, {"iris": CANARY}, agreements=agreements)
+
+    touched = {(each.agreement, each.clause) for each in found.clauses}
+    assert ("standard", "cost") in touched
+
+
+def test_a_drill_that_is_too_old_is_told_and_refuses_nothing() -> None:
+    backups = {"store": {"kind": "minio", "capacity": "5Gi"}, "staging": "5Gi"}
+    old = {"finished": "2026-10-01T00:00:00+00:00", "ok": True}
+
+    for drill, told in ((old, 1), ({}, 1), (None, 0)):
+        found = looked(CANARY_LAB, HALF_LAB, backups=backups, drill=drill)
+        assert (len(found.notes), found.refusals) == (told, ())
+
+
+def test_the_settings_that_were_applied_are_those_of_the_last_success() -> None:
+    def update(result: str, name: str, kind: str = "update") -> dict[str, Any]:
+        value = json.dumps(example(name=name))
+        config = {"labfactory:lab": {"value": value, "secret": False}}
+        return {"kind": kind, "result": result, "config": config}
+
+    updates = [
+        update("failed", "third"),
+        update("succeeded", "gone", kind="destroy"),
+        update("succeeded", "second"),
+        update("succeeded", "first"),
+    ]
+
+    found = applied.read(json.dumps(updates))
+
+    assert found
+    assert found.name == "second"
+    assert applied.read("") is None
+    assert applied.read("[]") is None
+    assert applied.read(json.dumps([{**updates[2], "config": {}}])) is None

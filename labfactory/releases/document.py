@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from labfactory.costs.change import CostChange
 from labfactory.releases.meaning import ReleaseChange, State
 from labfactory.releases.objects import Object
 from labfactory.releases.plan import Plan, ReleasePlan
@@ -14,9 +15,11 @@ def document(plan: Plan) -> dict[str, Any]:
     """Return the plan for programs; keys are only ever added.
 
     `lab`, `exit_code` (0 nothing to do, 1 refused, 2 changes), `refusals` (sentences),
-    `no_way_back` (the reason given, or null), `releases` and `others`. What changes is
-    `{"before": …, "after": …}`, with null where there is nothing; traffic and mirror
-    are per cent, memory is in bytes, for all predictors of a variant together.
+    `no_way_back` (the reason given, or null), `releases` and `others`, `costs` (of a
+    month of 730 hours, or null where nobody can reckon them), `clauses` of agreements
+    that are touched, `notes` (sentences). What changes is `{"before": …, "after": …}`,
+    with null where there is nothing; traffic and mirror are per cent, memory is in
+    bytes, for all predictors of a variant together.
     """
     return {
         "lab": plan.lab,
@@ -25,7 +28,43 @@ def document(plan: Plan) -> dict[str, Any]:
         "no_way_back": plan.no_way_back,
         "releases": [_release(release) for release in plan.releases],
         "others": [_object(found) for found in plan.others],
+        "costs": plan.costs and _costs(plan.costs),
+        "clauses": [
+            {"agreement": each.agreement, "clause": each.clause, "text": each.text}
+            for each in plan.clauses
+        ],
+        "notes": list(plan.notes),
     }
+
+
+def _costs(costs: CostChange) -> dict[str, Any]:
+    def sums(found: dict[str, tuple[float, float]]) -> list[dict[str, Any]]:
+        return [{"name": name, **_money(both)} for name, both in found.items()]
+
+    return {
+        "currency": costs.book.currency,
+        "book": costs.book.name,
+        "dated": costs.book.dated.isoformat(),
+        "total": _money(costs.sums),
+        "rooms": sums(costs.by(lambda line: line.room)),
+        "releases": sums(costs.by(lambda line: line.release)),
+        "budgets": [
+            {
+                "agreement": budget.agreement,
+                "covers": list(budget.covers),
+                "allowed": budget.allowed,
+                "spent": round(budget.spent, 2),
+                "left": round(budget.left, 2),
+                "override": budget.override and dict(budget.override),
+            }
+            for budget in costs.budgets
+        ],
+        "calls": dict(costs.calls),
+    }
+
+
+def _money(both: tuple[float, float]) -> dict[str, float]:
+    return {"before": round(both[0], 2), "after": round(both[1], 2)}
 
 
 def _release(release: ReleasePlan) -> dict[str, Any]:

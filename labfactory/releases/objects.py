@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from model_templates.routes import RELEASE, SETTINGS
@@ -53,6 +53,12 @@ class Object:
     """Properties that differ; those that force a replacement, if there is one."""
     kept: bool = False
     """It leaves the stack but stays in the cluster."""
+    type: str = ""
+    """Pulumi's type token, such as `kubernetes:apps/v1:Deployment`."""
+    logical: str = ""
+    """Name in the program, such as `storage-server`."""
+    parent: str = ""
+    """Name of the component that it belongs to."""
 
     @property
     def ref(self) -> str:
@@ -98,26 +104,32 @@ def from_step(step: Mapping[str, Any]) -> Object | None:
         differing.discard(f"metadata.annotations.{SETTINGS}")
     return Object(
         kind=state["type"].rpartition(":")[2],
-        name=metadata.get("name") or step["urn"].rpartition("::")[2],
+        name=metadata.get("name") or _name(step["urn"]),
         op=op,
         before={} if op == "create" else before,
         after={} if op == "delete" else after,
         because=tuple(sorted(forced or differing)),
         kept=bool(old.get("retainOnDelete")),
+        type=state["type"],
+        logical=_name(step["urn"]),
+        parent=_name(state.get("parent") or ""),
     )
 
 
 def merged(first: Object, then: Object) -> Object:
     """Return a replacement that came as two steps, with one state each."""
-    return Object(
-        kind=then.kind,
-        name=then.name,
+    return replace(
+        then,
         op="replace",
         before=first.before or then.before,
         after=then.after or first.after,
         because=first.because or then.because,
         kept=first.kept or then.kept,
     )
+
+
+def _name(urn: str) -> str:
+    return urn.rpartition("::")[2]
 
 
 def _pods(kind: str, manifest: Mapping[str, Any]) -> Any:

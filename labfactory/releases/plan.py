@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
-from labfactory.releases import meaning, traps, way_back
+from labfactory.agreements.clauses import Clause
+from labfactory.backups.history import last_drill
+from labfactory.costs.change import CostChange
+from labfactory.releases import meaning, promised, traps, way_back
+from labfactory.releases.applied import applied
 from labfactory.releases.facts import Live
 from labfactory.releases.meaning import Changes, ReleaseChange
 from labfactory.releases.objects import Object
@@ -45,6 +50,12 @@ class Plan:
     """Why it may not be applied: every reason, as a sentence."""
     no_way_back: str | None = None
     """Why it may be applied although it cannot be taken back."""
+    costs: CostChange | None = None
+    """None where nobody can reckon them."""
+    clauses: tuple[Clause, ...] = ()
+    """What of the agreements the change touches."""
+    notes: tuple[str, ...] = ()
+    """What should be known and refuses nothing: sentences."""
 
     @property
     def exit_code(self) -> int:
@@ -66,9 +77,11 @@ def plan(
     settings = stack.settings
     with Live(settings) as facts:
         # What costs little is asked for while Pulumi works, the rest when it matters.
-        changes = meaning.read(stack.preview())
+        drill = last_drill(settings)
+        preview = stack.preview(drill=drill, judged=False)
+        changes = meaning.read(preview)
         facts.tracking_url = changes.outputs.get("tracking_url")
-        return judge(
+        found = judge(
             name,
             changes,
             settings.releases,
@@ -76,6 +89,21 @@ def plan(
             lose=lose,
             no_way_back=no_way_back,
         )
+    also = promised.look(
+        changes,
+        settings,
+        applied(stack),
+        datetime.now(UTC).date(),
+        drill=drill,
+        policies=preview.get("policies") or (),
+    )
+    return replace(
+        found,
+        refusals=(*found.refusals, *also.refusals),
+        costs=also.costs,
+        clauses=also.clauses,
+        notes=also.notes,
+    )
 
 
 def judge(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+from labfactory.releases import shown_costs
 from labfactory.releases.document import document
 from labfactory.releases.plan import NOTHING, Plan, plan
 
@@ -43,6 +44,13 @@ def markdown(plan: Plan) -> str:
     if shown["others"]:
         lines += ["### Other objects", ""]
         lines += [*(f"- {text}" for text in _actions(shown["others"])), ""]
+    if shown["costs"]:
+        title, *rows = shown_costs.table(shown["costs"])
+        lines += ["### Cost of a month", "", _line(title)]
+        lines += [_line("---" for _ in title), *map(_line, rows), ""]
+        lines += [*(f"- {text}" for text in shown_costs.budgets(shown["costs"])), ""]
+    if told := [*shown_costs.touched(shown), *shown["notes"]]:
+        lines += [*(f"- {' '.join(text.split())}" for text in told), ""]
     return "\n".join(lines)
 
 
@@ -68,6 +76,12 @@ def terminal(plan: Plan) -> RenderableType:
         parts.append(Text("other objects", "bold"))
         parts += [Text(f"  {text}") for text in _actions(found["others"])]
         parts.append(Text())
+    if found["costs"]:
+        parts += [Text("cost of a month", "bold"), shown_costs.rich(found["costs"])]
+        parts += [Text(f"  {text}") for text in shown_costs.budgets(found["costs"])]
+        parts.append(Text())
+    parts += [Text(text) for text in shown_costs.touched(found)]
+    parts += [Text("note: ", "bold yellow").append(text) for text in plan.notes]
     for text in plan.refusals:
         parts.append(Text("refused: ", "bold red").append(text, "red"))
     parts.append(Text(verdict(plan), "bold red" if plan.refusals else "bold"))
