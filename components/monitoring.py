@@ -22,7 +22,7 @@ from components import (
     state_metrics,
     storage,
 )
-from components.manifest import Manifest, Parts
+from components.manifest import Manifest, Parts, cluster_ip
 from components.watched import Watched
 from stacks.schema import ALERTS
 from stacks.watching import MonitoringConfig
@@ -106,7 +106,7 @@ class Monitoring(pulumi.ComponentResource):
         ]
         self._parts.add("state-service", state_metrics.service())
         server = state_metrics.deployment(
-            self._image("kube-state-metrics"), watched.lab
+            self._image("kube-state-metrics"), watched.lab, *watched.others
         )
         self._parts.add("state", server, after=access)
 
@@ -184,4 +184,4 @@ class Monitoring(pulumi.ComponentResource):
         self, role: str, manifest: dict[str, object], port: int
     ) -> pulumi.Output[str]:
         service = self._parts.add(role, manifest)
-        return service.spec.apply(lambda spec: f"http://{spec['clusterIP']}:{port}")
+        return cluster_ip(service).apply(lambda found: f"http://{found}:{port}")

@@ -107,6 +107,17 @@ def test_nobody_is_told_of_parts_that_the_lab_does_not_have() -> None:
     gone = set(named(rules())) - set(named(rules(bare)))
 
     assert gone == {
+        "BackupFailed",
+        "BackupLate",
+        "BudgetForecast",
+        "BudgetSpent",
+        "DeadlineNear",
+        "DeadlinePassed",
+        "DrillFailed",
+        "DrillLate",
+        "ErrorBudgetBurnsFast",
+        "ErrorBudgetBurnsSlowly",
+        "ErrorBudgetUsedUp",
         "FeedbackUnknown",
         "GuardHolding",
         "GuardSilent",

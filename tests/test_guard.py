@@ -72,7 +72,7 @@ class Watched:
         seconds = seen.pop("seconds", INTERVAL)
         parts = {
             key: seen.pop(key)
-            for key in ("trouble", "drift", "agreement") & seen.keys()
+            for key in {"trouble", "drift", "agreement", "may_promote"} & seen.keys()
         }
         at = seen.pop("time", self.time)
         ready = self.all_ready | seen.pop("ready", {})
@@ -354,6 +354,36 @@ def test_too_few_requests_hold_for_ever() -> None:
     watched = Watched(release(step_requests=500))
 
     assert watched.looks(100, v1=Counts(30), v2=Counts(3)).act == "hold"
+
+
+def test_no_step_is_taken_while_the_error_budget_is_used_up() -> None:
+    watched = Watched(release(steps=[10, 50], step_seconds=20, step_requests=100))
+
+    held = watched.looks(20, v1=GOOD, v2=candidate(), may_promote=False)
+    then = watched.look(v1=GOOD, v2=candidate())
+
+    assert (held.act, held.variant) == ("hold", "v2")
+    assert "the error budget of the agreement is used up" in held.reason
+    assert (then.act, then.traffic) == ("promote", 50)
+
+
+def test_a_used_up_error_budget_stops_no_rollback() -> None:
+    watched = Watched(release(steps=[10, 50], step_seconds=20))
+    watched.looks(20, v1=GOOD, v2=candidate(), may_promote=False)
+
+    decision = watched.look(v1=GOOD, v2=candidate(errors=60), may_promote=False)
+
+    assert (decision.act, decision.variant) == ("roll_back", "v2")
+
+
+def test_a_used_up_error_budget_does_not_end_the_watch_after_a_promotion() -> None:
+    watched = promoted()
+
+    calm = watched.look(v2=candidate(), may_promote=False)
+    decision, _ = watched.until("roll_back", v2=candidate(90), may_promote=False)
+
+    assert "watched for" in calm.reason
+    assert decision.variant == "v2"
 
 
 def test_after_the_last_step_come_all_requests() -> None:

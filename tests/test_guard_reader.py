@@ -345,6 +345,39 @@ def test_a_shadow_is_told_by_what_it_was_compared_with(bench: Bench) -> None:
     assert seen.agreement["v3"].agreed == 8
 
 
+def leave(bench: Bench, value: float, of: str = "iris") -> None:
+    name = "lab:promotion_allowed:bool"
+    bench.partner.sample(bench.at, value, __name__=name, release=of)
+
+
+@pytest.mark.parametrize(("value", "may"), [(0, False), (1, True)])
+def test_an_agreement_says_whether_candidates_get_more(
+    bench: Bench, value: float, may: bool
+) -> None:
+    bench.settings = release(guard={"steps": [50]})
+    bench.gateway(ok=0)
+    leave(bench, value)
+
+    assert bench.look().may_promote is may
+
+
+def test_a_release_without_an_agreement_may_be_promoted(bench: Bench) -> None:
+    bench.settings = release(guard={"steps": [50]})
+    bench.gateway(ok=0)
+    leave(bench, 0, of="other")
+
+    assert bench.look().may_promote
+
+
+def test_nobody_asks_for_leave_where_people_promote(bench: Bench) -> None:
+    bench.gateway(ok=0)
+    leave(bench, 0)
+
+    bench.look()
+
+    assert not [each for each in bench.partner.got if "promotion" in each]
+
+
 def test_drift_is_asked_for_every_five_minutes(bench: Bench) -> None:
     bench.settings = release(guard={"drift": {"hours": 6}})
     bench.model("lab_model_bin_total", 30, column="age", bin="0")

@@ -436,7 +436,7 @@ def test_the_database_is_as_before_where_nobody_measures_it() -> None:
     assert not [s for s in lab.all("Secret") if "metrics" in s.metadata["name"]]
     spec = lab.one("StatefulSet", "postgres").spec["template"]["spec"]
     [only] = spec["containers"]
-    assert only["command"] == ["sh", "-c", postgres.START]
+    assert only["command"] == ["sh", "-c", postgres.start()]
     assert len(lab.one("Service", "postgres").spec["ports"]) == 1
     assert (
         "--expose-prometheus=/tmp/metrics"
@@ -449,13 +449,13 @@ def test_whoever_measures_the_database_is_not_its_superuser() -> None:
 
     spec = lab.one("StatefulSet", "postgres").spec["template"]["spec"]
     server, exporter = spec["containers"]
-    assert server["command"] == ["sh", "-c", postgres.WATCHED_START]
+    assert server["command"] == ["sh", "-c", postgres.start(watched=True)]
     assert exporter["image"] == "images/postgres-exporter:1"
     assert (
         exporter["securityContext"]["runAsUser"] != spec["securityContext"]["runAsUser"]
     )
     assert exporter["securityContext"]["readOnlyRootFilesystem"]
-    assert "scram-sha-256" in postgres.WATCHED_START
+    assert "scram-sha-256" in postgres.start(watched=True)
     mounted = {each["name"] for each in exporter["volumeMounts"]}
     assert mounted == {"sockets"}
 

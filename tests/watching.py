@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components.watched import Watched
+from components.watched import Watched, prices
 from labfactory import tools
 from labfactory.progress import Progress
 from stacks.schema import LabConfig, ReleaseConfig
 from stacks.watching import MonitoringConfig
+from tests import promised
 from tests.harness import example, variant
 
 DAY = 86400
@@ -27,10 +28,22 @@ def releases(**guard: Any) -> Mapping[str, ReleaseConfig]:
         "guard": guard,
         "variants": {"v1": stable, "v2": candidate, "v3": shadow},
     }
-    lab = LabConfig.model_validate(example(releases={"iris": iris}))
+    lab = LabConfig.model_validate(example(agreements={}, releases={"iris": iris}))
     return lab.releases
 
 
+PROMISING = LabConfig.model_validate(
+    example(
+        agreements={
+            "standard": {
+                "owner": "vision",
+                "cost": {"monthly": 100.0},
+                "recovery": {"rpo_minutes": 240, "rto_minutes": 60},
+            }
+        },
+        backups={"store": {"kind": "minio", "capacity": "5Gi"}, "staging": "5Gi"},
+    )
+)
 WATCHED = Watched(
     lab="example",
     releases=releases(latency={"at_most": 0.5}),
@@ -41,6 +54,10 @@ WATCHED = Watched(
     feedback=True,
     signed_kubelets=True,
     credentials_end=40 * DAY,
+    promises=PROMISING,
+    rates=prices(PROMISING),
+    agreements=promised.WATCHED,
+    under={"iris": promised.WATCHED["standard"]},
 )
 BARE = Watched(
     lab="bare",

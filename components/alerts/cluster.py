@@ -48,7 +48,8 @@ def alerts(watched: Watched) -> list[Alert]:
         ),
         Alert(
             name="JobFailed",
-            expr='kube_job_failed{condition="true",job_name!~"batch-.+"} == 1\n'
+            expr='kube_job_failed{condition="true",'
+            'job_name!~"(batch|backup|drill)-.+"} == 1\n'
             "and on (job_name) time() - kube_job_created < 86400",
             severity=TICKET,
             summary="the job {{ $labels.job_name }} failed",

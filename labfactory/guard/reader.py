@@ -29,6 +29,8 @@ SLOW_WINDOW_SECONDS = 120
 """The same for what is measured every 30 seconds."""
 EARLY = 0.8
 """Part of an interval after which a measurement is the next one."""
+LEAVE = "lab:promotion_allowed:bool"
+"""Recorded out of agreements: 0 while candidates get no more requests."""
 SAYING = (pending.LABELLED, pending.WRONG, pending.COMPARED, pending.AGREED)
 
 
@@ -121,11 +123,12 @@ class Reader:
         if self._new and self.trouble is None:
             try:
                 self._read_others(releases, closely)
+                refused = self._refused(releases)
                 drift = self._drifts.read(self._prometheus, releases)
             except Blind as blind:
                 self.trouble = str(blind)
             else:
-                return self._told(releases, drift)
+                return self._told(releases, drift, refused)
         nothing = Observed(time=self._newest or 0, seconds=0, trouble=self.trouble)
         return dict.fromkeys(releases, nothing)
 
@@ -133,6 +136,7 @@ class Reader:
         self,
         releases: Mapping[str, ReleaseConfig],
         drift: Mapping[str, Mapping[str, tuple[Drift, ...]]],
+        refused: Collection[str],
     ) -> dict[str, Observed]:
         seconds = min(self._span, INTERVALS * self._interval)
         found = {}
@@ -146,6 +150,7 @@ class Reader:
                 counts=of.counts(),
                 drift=drift.get(release, {}),
                 agreement=agreement,
+                may_promote=release not in refused,
             )
         self._known.clear()
         self._span, self._new = 0.0, False
@@ -172,6 +177,17 @@ class Reader:
             queries.append(f'{{job="feedback",__name__=~"{names}|up"}}[{slow}s]')
         found = [series for each in queries for series in self._prometheus.ask(each)]
         self._pending.count(self._counters.feed(found))
+
+    def _refused(self, releases: Mapping[str, ReleaseConfig]) -> set[str]:
+        """Releases whose candidates get no more; none of those without agreement."""
+        if not any(release.guard.steps for release in releases.values()):
+            return set()
+        found = self._prometheus.ask(f'{{__name__="{LEAVE}"}}')
+        return {
+            each.labels.get("release", "")
+            for each in found
+            if each.samples and each.samples[-1][1] == 0
+        }
 
     def _window(self) -> int:
         return round(max(WINDOW_SECONDS, (INTERVALS + 1) * self._interval))

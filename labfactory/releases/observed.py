@@ -69,6 +69,8 @@ class Observed:
     """By variant; only where the release has a rule about it."""
     agreement: Mapping[str, Agreement] = field(default_factory=dict)
     """By shadow."""
+    may_promote: bool = True
+    """Whether the agreement leaves failures that candidates may cost."""
     trouble: str | None = None
     """Why there are no measurements, as a sentence without a full stop."""
 

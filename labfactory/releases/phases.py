@@ -82,6 +82,7 @@ class Release:
             ready=bool(self._ready(name)),
             drift=self._drifted(name),
             disagrees=name in disagreeing,
+            may_promote=self.seen.may_promote,
         )
 
     def _watched(self, name: str, before: str) -> Decision:

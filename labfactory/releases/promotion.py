@@ -18,16 +18,25 @@ def of(
     ready: bool,
     drift: str | None,
     disagrees: bool,
+    may_promote: bool,
 ) -> Decision:
     """What is to be done about a candidate that nothing is proven against.
 
-    `live` is per cent of the requests, `drift` says how far it has drifted, if it has.
+    `live` is per cent of the requests, `drift` says how far it has drifted, if it has,
+    and `may_promote` whether the agreement leaves failures that it may cost.
     """
     if drift is not None:
         alarm = Alarm("VariantDrifted", f"{name} has {drift}", name)
         return Decision("hold", f"{name} has {drift}", variant=name, alarms=(alarm,))
     if reason := _unwelcome(name, live, trial, rules, ready, disagrees):
         return Decision("hold", reason, variant=name)
+    if not may_promote:
+        return Decision(
+            "hold",
+            f"{name} stays at {live} per cent: the error budget of the agreement is "
+            "used up, or is not the guard's to spend",
+            variant=name,
+        )
     step = next((step for step in rules.steps if step > live), 100)
     return Decision(
         "promote",

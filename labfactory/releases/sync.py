@@ -67,7 +67,7 @@ def show(lab: str, *, push: bool = False, apply: bool = False) -> int:
     if apply and (found.written or found.open):
         from labfactory import labs
 
-        labs.stand_up(lab)
+        labs.stand_up(lab, rescue=True)
     elif found.open:
         releases = ", ".join(found.open)
         print(f"not applied yet: {releases}; `lab up {lab}` or `pulumi up` does it")
