@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +46,19 @@ class Manifest(pulumi.CustomResource):
     def name(self) -> pulumi.Output[str]:
         """The object's name; whatever uses it waits for the object."""
         return self.metadata.apply(lambda metadata: str(metadata["name"]))
+
+
+def cluster_ip(service: Manifest) -> pulumi.Output[str]:
+    """The address of a Service; unknown in a preview in which it is new."""
+    return service.spec.apply(lambda spec: spec.get("clusterIP") or _unknown())
+
+
+def _unknown() -> pulumi.Output[str]:
+    is_known: asyncio.Future[bool] = asyncio.Future()
+    is_known.set_result(False)
+    value: asyncio.Future[str] = asyncio.Future()
+    value.set_result("")
+    return pulumi.Output(set(), value, is_known)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,9 @@ EXPORTER_USER = 998
 WATCHER = "metrics"
 """Role that reads figures about the database and no table in it."""
 WATCHER_SECRET = "postgres-metrics"
+KEEPER = "keeper"
+"""Role that reads every table and changes none."""
+KEEPER_SECRET = "postgres-keeper"
 SELECTOR = {"app": NAME}
 DATA = "/var/lib/postgresql/data"
 SOCKETS = "/var/run/postgresql"
@@ -36,7 +39,7 @@ SOCKETS = "/var/run/postgresql"
 # taken for a whole one. Only the tracking server's role may come over the network, and
 # only with its password; the superuser has none and must be this very user in the pod.
 # The role's password is set at each start: the Secret is right, whatever was before.
-START = """\
+MAKE = """\
 set -eu
 if [ ! -d "$PGDATA" ]; then
   rm -rf "$PGDATA.new"
@@ -51,27 +54,45 @@ if [ ! -d "$PGDATA" ]; then
 fi
 printf '%s\\n' "ALTER ROLE $ROLE PASSWORD '$(cat /run/secrets/postgres/password)'" |
   postgres --single -D "$PGDATA" postgres > /dev/null
+"""
+SERVE = """\
 exec postgres -D "$PGDATA" -c listen_addresses='*' -c shared_buffers=64MB \\
   -c unix_socket_directories=/var/run/postgresql
 """
 
-# Before the server starts, where somebody reads its figures: a role with a password,
-# for the socket alone. The first line of pg_hba.conf that fits counts.
-WATCHED_START = START.replace(
-    "exec postgres",
-    """\
-if ! grep -q "^local all $WATCHER " "$PGDATA/pg_hba.conf"; then
-  { echo "local all $WATCHER scram-sha-256"; cat "$PGDATA/pg_hba.conf"; } \\
+
+def start(*, watched: bool = False, backed_up: bool = False) -> str:
+    """The shell that makes the database where there is none, and becomes its server.
+
+    Where it is `watched` or `backed_up`, a role of its own reads its figures, through
+    the socket alone, or all its tables, over the network.
+    """
+    steps = [MAKE]
+    if watched:
+        steps.append(
+            _let_in("$WATCHER", "local all $WATCHER", "pg_monitor", "metrics-password")
+        )
+    if backed_up:
+        where = "host $DATABASE $KEEPER all"
+        steps.append(_let_in("$KEEPER", where, "pg_read_all_data", "keeper-password"))
+    return "".join([*steps, SERVE])
+
+
+def _let_in(role: str, where: str, right: str, password: str) -> str:
+    """Give `role` one right and a password, and let it in by the rule `where`."""
+    # Before the server starts. The first line of pg_hba.conf that fits counts.
+    return f"""\
+if ! grep -q "^{where} " "$PGDATA/pg_hba.conf"; then
+  {{ echo "{where} scram-sha-256"; cat "$PGDATA/pg_hba.conf"; }} \\
     > "$PGDATA/pg_hba.conf.lab"
   mv "$PGDATA/pg_hba.conf.lab" "$PGDATA/pg_hba.conf"
 fi
-printf '%s\\n' "DO \\$\\$ BEGIN CREATE ROLE $WATCHER LOGIN; \\
+printf '%s\\n' "DO \\$\\$ BEGIN CREATE ROLE {role} LOGIN; \\
 EXCEPTION WHEN duplicate_object THEN NULL; END \\$\\$" \\
-  "GRANT pg_monitor TO $WATCHER" \\
-  "ALTER ROLE $WATCHER PASSWORD '$(cat /run/secrets/postgres/metrics-password)'" |
+  "GRANT {right} TO {role}" \\
+  "ALTER ROLE {role} PASSWORD '$(cat /run/secrets/postgres/{password})'" |
   postgres --single -D "$PGDATA" postgres > /dev/null
-exec postgres""",
-)
+"""
 
 
 def secret(password: Any, uri: Any) -> dict[str, Any]:
@@ -82,6 +103,11 @@ def secret(password: Any, uri: Any) -> dict[str, Any]:
 def watcher_secret(password: Any) -> dict[str, Any]:
     """The Secret with the password of the role that reads figures."""
     return objects.secret(WATCHER_SECRET, {"metrics-password": password})
+
+
+def keeper_secret(password: Any) -> dict[str, Any]:
+    """The Secret with the password of the role that reads everything."""
+    return objects.secret(KEEPER_SECRET, {"keeper-password": password})
 
 
 def uri(password: str) -> str:
@@ -104,12 +130,12 @@ def service(*, watched: bool = False) -> dict[str, Any]:
     return objects.service(NAME, SELECTOR, sql, metrics, publishNotReadyAddresses=True)
 
 
-def server(
-    image: str, claim: Any, fingerprint: Any, *, exporter: str | None = None
+def container(
+    image: str, *, watched: bool = False, backed_up: bool = False
 ) -> dict[str, Any]:
-    """The server; `fingerprint` changes with the passwords, and restarts it.
+    """The server's container.
 
-    With the image `exporter` a container beside it shows its figures to Prometheus.
+    It mounts `data`, `sockets` and `secret`, in which the passwords are.
     """
     # As the superuser, through the socket: anybody else's question ends in the log.
     ready = (
@@ -119,12 +145,14 @@ def server(
         "--username=postgres",
         "--dbname=postgres",
     )
-    watcher = {"WATCHER": WATCHER} if exporter else {}
-    container = {
+    roles = {"WATCHER": WATCHER} if watched else {}
+    if backed_up:
+        roles["KEEPER"] = KEEPER
+    return {
         "name": NAME,
         "image": image,
-        "command": ["sh", "-c", WATCHED_START if exporter else START],
-        "env": env(PGDATA=f"{DATA}/pgdata", DATABASE=DATABASE, ROLE=ROLE, **watcher),
+        "command": ["sh", "-c", start(watched=watched, backed_up=backed_up)],
+        "env": env(PGDATA=f"{DATA}/pgdata", DATABASE=DATABASE, ROLE=ROLE, **roles),
         "ports": [{"name": "sql", "containerPort": PORT}],
         "startupProbe": exec_probe(*ready, every=1, failures=180),
         "readinessProbe": exec_probe(*ready, every=10),
@@ -137,17 +165,37 @@ def server(
             {"name": "secret", "mountPath": "/run/secrets/postgres", "readOnly": True},
         ],
     }
+
+
+def sockets() -> dict[str, Any]:
+    """The volume with the server's socket."""
+    return {"name": "sockets", "emptyDir": {"sizeLimit": "16Mi"}}
+
+
+def server(
+    image: str,
+    claim: Any,
+    fingerprint: Any,
+    *,
+    exporter: str | None = None,
+    backed_up: bool = False,
+) -> dict[str, Any]:
+    """The server; `fingerprint` changes with the passwords, and restarts it.
+
+    With the image `exporter` a container beside it shows its figures to Prometheus.
+    """
+    watched = exporter is not None
     volumes = [
         {"name": "data", "persistentVolumeClaim": {"claimName": claim}},
-        {"name": "sockets", "emptyDir": {"sizeLimit": "16Mi"}},
-        {"name": "secret", **_passwords(watched=bool(exporter))},
+        sockets(),
+        {"name": "secret", **_passwords(watched=watched, backed_up=backed_up)},
         scratch(),
     ]
     beside = [_exporter(exporter)] if exporter else []
     # Time to write everything down; the image stops it the fast way.
     spec = pod(
         USER,
-        [container, *beside],
+        [container(image, watched=watched, backed_up=backed_up), *beside],
         volumes=volumes,
         terminationGracePeriodSeconds=60,
     )
@@ -159,13 +207,15 @@ def server(
     )
 
 
-def _passwords(*, watched: bool) -> dict[str, Any]:
+def _passwords(*, watched: bool, backed_up: bool) -> dict[str, Any]:
     """The volume source with the roles' passwords, one file each."""
     items = [{"key": "password", "path": "password"}]
-    if not watched:
+    roles = {WATCHER_SECRET: watched, KEEPER_SECRET: backed_up}
+    others = [{"secret": {"name": each}} for each, there in roles.items() if there]
+    if not others:
         return {"secret": {"secretName": NAME, "items": items}}
     own = {"secret": {"name": NAME, "items": items}}
-    return {"projected": {"sources": [own, {"secret": {"name": WATCHER_SECRET}}]}}
+    return {"projected": {"sources": [own, *others]}}
 
 
 def _exporter(image: str) -> dict[str, Any]:

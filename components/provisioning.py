@@ -12,6 +12,9 @@ import pulumi
 from components.pods import LAB_USER, SCRATCH, env, pod, resources, scratch
 
 ON_BUCKETS = ("s3:GetBucketLocation", "s3:ListBucket")
+ON_VERSIONS = ("s3:GetBucketVersioning", "s3:ListBucketVersions")
+MARK = ".labfactory-backup-mark"
+"""Object by which a backup learns what time it is to the store."""
 KEYS = "/run/secrets/storage"
 """Folder in which the job finds one folder of keys per Secret."""
 
@@ -24,10 +27,14 @@ class Grant(NamedTuple):
     """Read and written."""
     adds: frozenset[str] = frozenset()
     """Written and not read: what others have written is not its business."""
+    copies: frozenset[str] = frozenset()
+    """Read with every version, to be copied as of a time."""
+    marks: frozenset[str] = frozenset()
+    """Those of `copies` in which it may write the object `MARK`, and no other."""
 
     def buckets(self) -> list[str]:
         """Every bucket that it may list."""
-        return sorted(self.reads | self.writes | self.adds)
+        return sorted(self.reads | self.writes | self.adds | self.copies)
 
 
 def policy(grant: Grant) -> dict[str, Any]:
@@ -38,7 +45,7 @@ def policy(grant: Grant) -> dict[str, Any]:
     """
     uploads = ["s3:AbortMultipartUpload", "s3:PutObject"]
     statements = [
-        _allow(ON_BUCKETS, grant.buckets(), objects=False),
+        _allow(ON_BUCKETS, grant.buckets(), objects=None),
         _allow(["s3:GetObject"], grant.reads),
         _allow(
             [
@@ -50,6 +57,9 @@ def policy(grant: Grant) -> dict[str, Any]:
             grant.writes,
         ),
         _allow(uploads, grant.adds),
+        _allow(ON_VERSIONS, grant.copies, objects=None),
+        _allow(["s3:GetObject", "s3:GetObjectVersion"], grant.copies),
+        _allow(["s3:PutObject"], grant.marks, objects=MARK),
     ]
     if grant.writes:
         # Said outright: to MinIO, who may delete an object may delete its versions.
@@ -115,9 +125,10 @@ def job(
 
 
 def _allow(
-    actions: Sequence[str], buckets: Collection[str], *, objects: bool = True
+    actions: Sequence[str], buckets: Collection[str], *, objects: str | None = "*"
 ) -> dict[str, Any]:
-    inside = "/*" if objects else ""
+    """A statement about `objects` in the buckets, or about the buckets themselves."""
+    inside = "" if objects is None else f"/{objects}"
     return {
         "Effect": "Allow",
         "Action": list(actions),

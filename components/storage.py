@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pulumi
 
 from components import credentials, minio
-from components.manifest import Parts
+from components.manifest import Parts, cluster_ip
 from components.provisioning import Grant, job, policy
 from stacks.schema import LabConfig, MinioStorage, ReleaseConfig, S3Storage
 
@@ -56,12 +56,14 @@ class Storage(pulumi.ComponentResource):
         storage_class: str | None,
         secret: Callable[[str], pulumi.Output[str]],
         grants: Mapping[str, Grant],
+        expire_days: int | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """Declare the store.
 
         `secret` answers with one of the stack's secrets: the `seed` for MinIO, each
-        consumer's keys for a store that exists already.
+        consumer's keys for a store that exists already. MinIO keeps what was deleted
+        or overwritten for `expire_days`, or for good.
         """
         super().__init__("labfactory:components:Storage", name, {}, opts)
         self._add = Parts(self, name, namespace).add
@@ -82,6 +84,8 @@ class Storage(pulumi.ComponentResource):
                 "buckets": list(config.buckets),
                 "policies": {each: policy(grant) for each, grant in grants.items()},
             }
+            if expire_days is not None:
+                plan["expire_days"] = expire_days
             keys = {each: derived(each, seed) for each in grants}
             secrets["root"] = self._minio(config, image("minio"), storage_class, seed)
         else:
@@ -120,8 +124,8 @@ class Storage(pulumi.ComponentResource):
         )
         volume = self._add("data", minio.volume(config.capacity, storage_class))
         service = self._add("service", minio.service())
-        self.url = service.spec.apply(
-            lambda spec: f"http://{spec['clusterIP']}:{minio.PORT}"
+        self.url = cluster_ip(service).apply(
+            lambda found: f"http://{found}:{minio.PORT}"
         )
         print_ = keys.apply(lambda found: credentials.fingerprint(*found))
         server = minio.server(image, volume.name, pulumi.Output.unsecret(print_))
@@ -210,7 +214,8 @@ def grants(lab: LabConfig) -> dict[str, Grant]:
     """What each consumer of the lab's store may use: buckets, by whose or what for.
 
     Batch workers read data, which lies in the lab's buckets, but not what is the
-    tracking server's. Labels are kept beside the predictions that they are about.
+    tracking server's. Labels are kept beside the predictions that they are about. What
+    makes backups, day after day, cannot write what it copies: only a restore can.
     """
     tracking = frozenset({lab.tracking.bucket})
     found = {
@@ -224,6 +229,11 @@ def grants(lab: LabConfig) -> dict[str, Grant]:
         found["batch"] = Grant(reads=data, writes=kept)
         if lab.takes_feedback:
             found["feedback"] = Grant(reads=kept, adds=kept)
+    if lab.backups:
+        every = frozenset(lab.storage.buckets)
+        first = frozenset(lab.storage.buckets[:1])
+        found["backup"] = Grant(copies=every, marks=first)
+        found["restore"] = Grant(writes=every)
     return found
 
 

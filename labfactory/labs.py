@@ -6,11 +6,14 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from datetime import date
 from typing import Any
 
 import images as catalogue
 from images import NAMES as IMAGES
 from labfactory import embedded, environment, images, tools
+from labfactory.backups import history, record
+from labfactory.check import checked
 from labfactory.errors import LabError
 from labfactory.progress import Progress
 from labfactory.releases import sync
@@ -40,6 +43,8 @@ IN_IMAGES = (
     "prometheus",
     "alertmanager",
     "postgres_exporter",
+    "restic",
+    "rclone",
 )
 
 
@@ -49,11 +54,15 @@ def new_lab(name: str, **wishes: Any) -> None:
     print(f"wrote {path}; read it, then `lab up {name}`")
 
 
-def stand_up(name: str, *, progress: Progress | None = None) -> dict[str, Any]:
+def stand_up(
+    name: str, *, progress: Progress | None = None, rescue: bool = False
+) -> dict[str, Any]:
     """Bring the lab to what its settings say; return the stack's outputs.
 
     Starts the embedded cluster where the settings ask for one. Safe to repeat, also
-    after a run that was interrupted or a machine that was restarted.
+    after a run that was interrupted or a machine that was restarted. Raises LabError
+    when a policy refuses, unless it is a `rescue`: no expired leave may stand in the
+    way of a rollback or a restore.
     """
     progress = progress or Progress()
     stack = Stack(name)
@@ -64,6 +73,9 @@ def stand_up(name: str, *, progress: Progress | None = None) -> dict[str, Any]:
     for told in (*half_done.written, *half_done.left):
         progress.say(f"  {told}")
     settings = stack.settings
+    drill = history.last_drill(settings)
+    if not rescue:
+        checked.refuse(name, today=date.today(), drill=drill)
     wanted = [
         f"{release}-{variant}"
         for release, config in settings.releases.items()
@@ -73,8 +85,10 @@ def stand_up(name: str, *, progress: Progress | None = None) -> dict[str, Any]:
     # At a terminal Pulumi draws its own clocks.
     step = progress.step(f"pulumi up of stack {name!r}", estimate=20)
     with nullcontext() if sys.stdout.isatty() else step:
-        stack.up(watch=watch)
+        stack.up(watch=watch, drill=drill, judged=not rescue)
     sync.close(stack)
+    if settings.backups and (warning := record.keep(stack)):
+        progress.say(f"  {warning}")
     return stack.outputs()
 
 
@@ -131,7 +145,7 @@ def wanted_images(settings: LabConfig) -> list[str]:
 
 def build_images(progress: Progress, names: Sequence[str] = IMAGES) -> None:
     """Build tools and images; images without tools of ours are made meanwhile."""
-    used = {catalogue.image(name).tool for name in names}
+    used = {tool for name in names for tool in catalogue.image(name).tools}
     tools.ensure(tools.SYSTEM, progress)
     with ThreadPoolExecutor(max_workers=1) as pool:
         first = pool.submit(images.build, ("pause", "postgres", "lab"), progress)

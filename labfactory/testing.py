@@ -14,8 +14,8 @@ from labfactory.progress import Progress
 NONE_CHOSEN = 5
 """pytest's exit code when the arguments choose no test of a kind."""
 
-CHECKERS = ("promtool", "amtool")
-"""What the tests of rules and alerts ask; no lab needs them."""
+CHECKERS = ("promtool", "amtool", "chromium")
+"""What the tests of rules, alerts and pages ask; no lab needs them."""
 
 
 def run(*, fast: bool, arguments: Sequence[str]) -> int:

@@ -158,6 +158,45 @@ def test_the_base_is_made_once_for_all_that_stand_on_it(
 
 
 @pytest.mark.usefixtures("stand_in")
+def test_an_image_is_built_after_what_it_stands_on(
+    home: Path, progress: Progress
+) -> None:
+    images.build(["keeper", "lab"], progress)
+
+    log = (home / "buildah.log").read_text()
+    assert re.findall(r"--tag \S+/(\S+):", log) == ["base", "lab", "keeper"]
+    assert f"BASE={catalogue.reference('lab')} --tag" in log
+    assert f"BASE={catalogue.reference(catalogue.BASE)} --tag" in log
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_what_an_image_stands_on_is_taken_from_its_archive(
+    home: Path, progress: Progress
+) -> None:
+    images.build(["lab"], progress)
+    (home / "buildah.log").unlink()
+
+    images.build(["keeper"], progress)
+
+    log = (home / "buildah.log").read_text()
+    assert re.findall(r"--tag \S+/(\S+):", log) == ["keeper"]
+    assert re.findall(r"pull .*/(\w+)-\w+\.tar", log) == ["lab"]
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_every_tool_of_an_image_lies_in_the_build_context(
+    stand_in: Install, home: Path, progress: Progress
+) -> None:
+    listing = '(for last; do :; done; ls "$last" > "$HOME/context")'
+    stand_in("buildah", f'{BUILDAH}\n[ "$1" != build ] || {listing}')
+
+    images.build(["keeper"], progress)
+
+    there = set((home / "context").read_text().split())
+    assert {"restic", "rclone", "minio", "labfactory"} <= there
+
+
+@pytest.mark.usefixtures("stand_in")
 def test_what_is_there_is_not_built_again(home: Path, progress: Progress) -> None:
     images.build(["pause", "minio"], progress)
     (home / "buildah.log").unlink()

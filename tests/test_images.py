@@ -15,7 +15,7 @@ from labfactory import tools
 
 ROOT = Path(__file__).resolve().parent.parent
 EVERY = (catalogue.BASE, *catalogue.NAMES)
-STATIC = [name for name in catalogue.NAMES if not catalogue.image(name).on_base]
+STATIC = [name for name in catalogue.NAMES if not catalogue.image(name).on]
 
 GROUPS = {"lab": "image", "guard": "guard"}
 """Images with Python packages, and the group of those packages in the lock."""
@@ -87,13 +87,14 @@ def test_the_same_content_elsewhere_has_the_same_tags(checkout: Path) -> None:
         (
             "images/base/packages",
             {
-                *("lab", "postgres", "envoy", "guard"),
+                *("lab", "postgres", "envoy", "guard", "keeper"),
                 *("prometheus", "alertmanager", "postgres-exporter"),
             },
         ),
-        ("images/lab/requirements.txt", {"lab"}),
+        # The keeper stands on it.
+        ("images/lab/requirements.txt", {"lab", "keeper"}),
         ("images/pause/Containerfile", {"pause"}),
-        ("model_templates/server/model_server/__init__.py", {"lab"}),
+        ("model_templates/server/model_server/__init__.py", {"lab", "keeper"}),
         (
             "tools/kubernetes/go.sum",
             {"contour", "coredns", "local-path-provisioner"},
@@ -105,7 +106,9 @@ def test_the_same_content_elsewhere_has_the_same_tags(checkout: Path) -> None:
         ("labfactory/releases/routes.py", {"guard"}),
         ("stacks/schema.py", {"guard"}),
         ("model_templates/sklearn.yaml", {"guard"}),
-        ("tools/minio/go.sum", {"minio"}),
+        ("tools/minio/go.sum", {"minio", "keeper"}),
+        ("labfactory/errors.py", {"guard", "keeper"}),
+        ("labfactory/keeper/__init__.py", {"keeper"}),
         ("tools/pulumi/go.sum", set()),
     ],
 )
@@ -207,13 +210,15 @@ def test_every_image_with_requirements_has_a_group_in_the_lock() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in catalogue.NAMES if catalogue.image(n).tool]
+    "name", [n for n in catalogue.NAMES if catalogue.image(n).tools]
 )
 def test_a_later_revision_of_a_debian_package_is_a_later_image(name: str) -> None:
-    way = tools.TOOLS[catalogue.image(name).tool or ""].unpacked
-    text = (ROOT / "images" / name / "Containerfile").read_text()
+    lines = (ROOT / "images" / name / "Containerfile").read_text().splitlines()
+    told = " ".join(line.removeprefix("# ") for line in lines)
+    ways = [tools.TOOLS[tool].unpacked for tool in catalogue.image(name).tools]
 
-    assert way is None or f", {way.at_least} or a later revision" in text
+    for way in filter(None, ways):
+        assert f", {way.at_least} or a later revision" in told
 
 
 @pytest.mark.parametrize("name", catalogue.NAMES)
@@ -249,9 +254,10 @@ def test_no_build_step_needs_a_network(name: str) -> None:
 def test_an_image_stands_on_nothing_that_a_registry_would_have_to_give(
     name: str,
 ) -> None:
-    on_base = name != catalogue.BASE and catalogue.image(name).on_base
+    stands = catalogue.image(name).on is not None
 
-    assert instructions(name, "FROM") == ["${BASE}" if on_base else "scratch"]
+    assert instructions(name, "FROM") == ["${BASE}" if stands else "scratch"]
+    assert instructions(name, "ARG") == (["BASE"] if stands else [])
 
 
 @pytest.mark.parametrize(
@@ -270,7 +276,8 @@ def test_an_image_stands_on_nothing_that_a_registry_would_have_to_give(
     ],
 )
 def test_an_executable_is_where_the_public_image_has_it(name: str, path: str) -> None:
-    assert f"{catalogue.image(name).tool} {path}" in instructions(name, "COPY")
+    [tool] = catalogue.image(name).tools
+    assert f"{tool} {path}" in instructions(name, "COPY")
     assert instructions(name, "ENTRYPOINT") == [json.dumps([path])]
 
 
@@ -282,7 +289,7 @@ def test_an_image_without_a_shell_asks_for_none(name: str) -> None:
     assert not instructions(name, "RUN")
 
 
-@pytest.mark.parametrize("name", ["base", *GROUPS])
+@pytest.mark.parametrize("name", ["base", "keeper", *GROUPS])
 def test_compiled_python_stays_valid_when_the_layer_changes_time_stamps(
     name: str,
 ) -> None:
@@ -290,6 +297,16 @@ def test_compiled_python_stays_valid_when_the_layer_changes_time_stamps(
 
     assert "python3 -B -m compileall" in step
     assert "--invalidation-mode unchecked-hash" in step
+
+
+def test_the_keeper_finds_its_tools_and_the_packages_of_the_image_it_stands_on() -> (
+    None
+):
+    assert instructions("keeper", "COPY")[0] == "restic rclone minio /usr/bin/"
+    [lab, keeper] = [instructions(name, "ENV")[0] for name in ("lab", "keeper")]
+    [path] = re.findall(r"PYTHONPATH=(\S+)", lab)
+    assert re.findall(r"PYTHONPATH=(\S+)", keeper) == [f"/opt/keeper:{path}"]
+    assert "PATH=/usr/lib/postgresql/15/bin:" in keeper
 
 
 def test_users_of_the_base_have_the_numbers_that_pods_use() -> None:

@@ -3,18 +3,19 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import pulumi
 import pytest
 import urllib3
+from minio import Minio
 from minio.error import ServerError
 from provision import store
 from provision.store import Keys, Refused, Store
 
 from components import minio
-from components.provisioning import Grant, policy
+from components.provisioning import MARK, Grant, policy
 from components.storage import Storage, grants
 from stacks.schema import LabConfig, MinioStorage, S3Storage
 from tests.harness import SECRETS, Lab, deploy, example, variant
@@ -26,7 +27,15 @@ THEIRS = S3Storage(
 )
 
 
-def lab_of(*, predictions: str | None = None, models: str = "mlflow") -> LabConfig:
+COPIES = {
+    "store": {"kind": "minio", "capacity": "20Gi"},
+    "staging": "20Gi",
+}
+
+
+def lab_of(
+    *, predictions: str | None = None, models: str = "mlflow", backed_up: bool = False
+) -> LabConfig:
     """A lab that takes labels wherever it keeps predictions."""
     watched = predictions is not None
     rules: dict[str, Any] = {"guard": {"quality": {}}} if watched else {}
@@ -40,6 +49,8 @@ def lab_of(*, predictions: str | None = None, models: str = "mlflow") -> LabConf
             },
             predictions={"bucket": predictions} if watched else None,
             guard={} if watched else None,
+            agreements={},
+            backups=COPIES if backed_up else None,
             releases={"iris": {**release, **rules}},
         )
     )
@@ -49,9 +60,10 @@ def storage(
     config: MinioStorage | S3Storage = OWN,
     *,
     predictions: str | None = None,
-    **secrets: str,
+    expire_days: int | None = None,
+    secrets: Mapping[str, str] | None = None,
 ) -> Lab:
-    given = {**{k.partition(":")[2]: v for k, v in SECRETS.items()}, **secrets}
+    given = {k.partition(":")[2]: v for k, v in SECRETS.items()} | dict(secrets or {})
 
     def program() -> None:
         store = Storage(
@@ -62,6 +74,7 @@ def storage(
             storage_class=None,
             secret=lambda name: pulumi.Output.secret(given[name]),
             grants=grants(lab_of(predictions=predictions)),
+            expire_days=expire_days,
         )
         pulumi.export("endpoint", store.access["tracking"].endpoint)
         pulumi.export("ready", [each.urn for each in store.ready])
@@ -188,6 +201,30 @@ def test_whoever_adds_neither_reads_nor_deletes() -> None:
     assert objects == {"s3:PutObject", "s3:AbortMultipartUpload"}
 
 
+def test_whoever_copies_reads_every_version_and_writes_its_mark_alone() -> None:
+    found = allowed(Grant(copies=frozenset({"a", "b"}), marks=frozenset({"a"})))
+
+    lists = {
+        *("s3:GetBucketLocation", "s3:ListBucket"),
+        *("s3:GetBucketVersioning", "s3:ListBucketVersions"),
+    }
+    assert found == {
+        "arn:aws:s3:::a": lists,
+        "arn:aws:s3:::b": lists,
+        "arn:aws:s3:::a/*": {"s3:GetObject", "s3:GetObjectVersion"},
+        "arn:aws:s3:::b/*": {"s3:GetObject", "s3:GetObjectVersion"},
+        f"arn:aws:s3:::a/{MARK}": {"s3:PutObject"},
+    }
+
+
+def test_what_makes_backups_cannot_write_what_a_restore_can() -> None:
+    found = grants(lab_of(backed_up=True))
+
+    assert found["backup"].copies == found["restore"].writes == {*BUCKETS, "models"}
+    assert not found["backup"].writes | found["backup"].adds
+    assert found["backup"].marks == {"mlflow"}
+
+
 def test_a_policy_names_its_buckets_and_no_other() -> None:
     found = allowed(Grant(frozenset("a"), frozenset("b"), frozenset("c")))
 
@@ -228,6 +265,27 @@ def test_every_bucket_of_the_stack_is_made_and_every_consumer_checked() -> None:
     assert set(found["policies"]) == set(found["consumers"]) == {"tracking", "serving"}
 
 
+def test_old_versions_have_an_end_where_one_is_set_and_nowhere_else() -> None:
+    assert plan(storage(expire_days=30))["expire_days"] == 30
+    assert "expire_days" not in plan(storage())
+
+
+def test_old_versions_go_by_a_rule_of_the_bucket_and_new_ones_stay() -> None:
+    said: list[tuple[str, Any]] = []
+
+    class Client:
+        def set_bucket_lifecycle(self, bucket: str, config: Any) -> None:
+            said.append((bucket, config))
+
+    store.expire_versions(cast("Minio", Client()), "backups", 30)
+
+    [(bucket, config)] = said
+    [rule] = config.rules
+    assert (bucket, rule.status, rule.rule_filter.prefix) == ("backups", "Enabled", "")
+    assert rule.noncurrent_version_expiration.noncurrent_days == 30
+    assert rule.expiration.days is None
+
+
 def test_a_store_that_exists_already_is_checked_and_left_as_it_is() -> None:
     lab = storage(THEIRS)
 
@@ -251,7 +309,7 @@ def test_a_new_key_is_provisioned_and_reaches_whoever_runs() -> None:
     old, same, new = (
         storage(THEIRS),
         storage(THEIRS),
-        storage(THEIRS, **{"s3-serving-secret": "another-not-a-secret"}),
+        storage(THEIRS, secrets={"s3-serving-secret": "another-not-a-secret"}),
     )
 
     assert job(old) == job(same)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import hashlib
 import io
 import json
@@ -10,6 +11,7 @@ import re
 import tarfile
 import threading
 import tomllib
+import zipfile
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -685,6 +687,34 @@ def test_several_files_are_taken_out_of_one_archive(kit: Kit, site: Site) -> Non
     folder = tools.path("saw").parent
     assert sorted(path.name for path in folder.iterdir()) == ["saw", "teeth"]
     assert os.access(folder / "teeth", os.X_OK)
+
+
+def zipped(**members: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(f"kit/{name}", content)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("file", "body", "files"),
+    [
+        ("saw.zip", zipped(saw=BODY, other=b"not wanted"), {"kit/saw": "saw"}),
+        ("saw_1_linux.bz2", bz2.compress(BODY), {"": "saw"}),
+    ],
+    ids=["zip", "bz2"],
+)
+def test_a_release_is_opened_however_it_is_packed(
+    kit: Kit, site: Site, file: str, body: bytes, files: dict[str, str]
+) -> None:
+    way = Download(url=f"{site.url}/{file}", files=files, sha256=pinned(body))
+    kit.table(Tool(name="saw", version="1", download=way), builds=())
+    site.pages[f"/{file}"] = body
+    kit.ensure("saw")
+    assert tools.path("saw").read_bytes() == BODY
+    assert os.access(tools.path("saw"), os.X_OK)
+    assert len(list(tools.path("saw").parent.iterdir())) == 1
 
 
 def test_an_archive_without_the_tool_is_refused(kit: Kit, site: Site) -> None:

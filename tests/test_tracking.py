@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pulumi
+import pytest
 
 from components import postgres
 from components.storage import S3Access
@@ -11,7 +13,13 @@ from stacks.schema import TrackingConfig
 from tests.harness import ADDRESS, SEED, Lab, deploy
 
 
-def tracking(*, seed: str = SEED, keys: str = "keys") -> Lab:
+def tracking(
+    *,
+    seed: str = SEED,
+    keys: str = "keys",
+    watched: bool = False,
+    backed_up: bool = False,
+) -> Lab:
     def program() -> None:
         found = Tracking(
             "tracking",
@@ -26,8 +34,11 @@ def tracking(*, seed: str = SEED, keys: str = "keys") -> Lab:
                 pulumi.Output.from_input("storage-tracking"),
                 pulumi.Output.from_input(keys),
             ),
+            watched=watched,
+            backed_up=backed_up,
         )
         pulumi.export("url", found.url)
+        pulumi.export("keeper", found.keeper)
 
     return deploy(program)
 
@@ -107,10 +118,49 @@ def test_the_password_reaches_the_engine_marked_secret() -> None:
 
 
 def test_nobody_comes_into_the_database_without_a_password() -> None:
-    assert "trust" not in postgres.START
-    assert "--auth-host=reject" in postgres.START
-    assert "--auth-local=peer" in postgres.START
-    assert "scram-sha-256" in postgres.START
+    assert "trust" not in postgres.start()
+    assert "--auth-host=reject" in postgres.start()
+    assert "--auth-local=peer" in postgres.start()
+    assert "scram-sha-256" in postgres.start()
+
+
+def test_who_copies_the_database_comes_in_by_a_password_of_its_own() -> None:
+    lab = tracking(backed_up=True)
+
+    secret = lab.one("Secret", lab.exports["keeper"])
+    assert "stringData" in secret.secrets
+    [password] = secret.inputs["stringData"].values()
+    assert password != lab.one("Secret", "postgres").inputs["stringData"]["password"]
+    text = postgres.start(backed_up=True)
+    assert '"host $DATABASE $KEEPER all scram-sha-256"' in text
+    assert "GRANT pg_read_all_data TO $KEEPER" in text
+
+
+@pytest.mark.parametrize("watched", [True, False], ids=["watched", "unwatched"])
+def test_the_server_finds_the_password_of_every_role_that_it_lets_in(
+    watched: bool,
+) -> None:
+    lab = tracking(backed_up=True, watched=watched)
+
+    spec = lab.one("StatefulSet", "postgres").spec["template"]["spec"]
+    [server] = [each for each in spec["containers"] if each["name"] == "postgres"]
+    asked = set(re.findall(r"/run/secrets/postgres/([\w-]+)", server["command"][-1]))
+    [volume] = [each for each in spec["volumes"] if each["name"] == "secret"]
+    names = [each["secret"]["name"] for each in volume["projected"]["sources"]]
+    there = {
+        key for name in names for key in lab.one("Secret", name).inputs["stringData"]
+    }
+    assert asked == there - {"uri"}
+    variables = {each["name"] for each in server["env"]}
+    assert set(re.findall(r"\$([A-Z]+)\b", server["command"][-1])) <= variables
+
+
+def test_a_lab_without_backups_has_no_role_for_them() -> None:
+    lab = tracking()
+
+    assert lab.exports.get("keeper") is None
+    assert [each.metadata["name"] for each in lab.all("Secret")] == ["postgres"]
+    assert "KEEPER" not in str(lab.one("StatefulSet", "postgres").spec)
 
 
 def test_the_database_has_time_to_write_everything_down() -> None:
@@ -118,7 +168,7 @@ def test_the_database_has_time_to_write_everything_down() -> None:
 
     assert spec["terminationGracePeriodSeconds"] >= 30
     # The shell must be gone: signals go to the first process.
-    assert postgres.START.rstrip().splitlines()[-2].startswith("exec postgres")
+    assert postgres.start().rstrip().splitlines()[-2].startswith("exec postgres")
 
 
 def test_two_servers_never_write_to_the_same_tables() -> None:

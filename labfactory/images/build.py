@@ -19,6 +19,7 @@ ESTIMATES = {
     catalogue.BASE: 35.0,
     "lab": 60.0,
     "guard": 25.0,
+    "keeper": 25.0,
     "envoy": 15.0,
     "postgres": 8.0,
 }
@@ -54,9 +55,7 @@ def build(names: Iterable[str], progress: Progress) -> None:
         # Somebody else may have built them meanwhile; and who edits a source while an
         # image is built asks for another image.
         while missing := _missing(wanted):
-            if any(catalogue.image(name).on_base for name in missing):
-                missing = list(dict.fromkeys((catalogue.BASE, *missing)))
-            for name in missing:
+            for name in _with_what_they_stand_on(missing):
                 with progress.step(
                     f"image {name}", estimate=ESTIMATES.get(name, 5.0)
                 ) as step:
@@ -66,7 +65,7 @@ def build(names: Iterable[str], progress: Progress) -> None:
 
 def _one(name: str, workshop: Workshop, step: Step) -> None:
     target = archive(name)
-    if target.exists():  # the base, as a rule: others stand on it
+    if target.exists():  # others stand on it
         workshop.restore(target, step)
         step.note = "there already"
         return
@@ -76,14 +75,15 @@ def _one(name: str, workshop: Workshop, step: Step) -> None:
         debian.root(context, workshop.path, step)
     if (context / "requirements.txt").exists():
         _install(context, step)
-    tool = catalogue.image(name).tool
-    if tool:
+    recipe = catalogue.image(name)
+    for tool in recipe.tools:
         executable = shutil.copy(tools.path(tool), context / tool)
         os.chmod(executable, 0o755)
         for template in tools.path(tool).parent.glob("*.tmpl"):
             shutil.copy(template, context)
     reference = f"{catalogue.EMBEDDED}/{name}:{tag}"
-    workshop.build(reference, context, step)
+    base = recipe.on and catalogue.reference(recipe.on)
+    workshop.build(reference, context, step, base=base)
     shutil.rmtree(context)
     target = folder() / f"{name}-{tag}.tar"
     workshop.save(reference, target, step)
@@ -124,6 +124,17 @@ def _install(context: Path, step: Step) -> None:
             *("--requirements", context / "requirements.txt"),
         ]
     )
+
+
+def _with_what_they_stand_on(names: Iterable[str]) -> list[str]:
+    """`names`, and before each what it stands on, down to what is there already."""
+    found: dict[str, None] = {}
+    for name in names:
+        line = [name]
+        while (below := catalogue.image(line[0]).on) and not archive(line[0]).exists():
+            line.insert(0, below)
+        found |= dict.fromkeys(line)
+    return list(found)
 
 
 def _missing(names: Iterable[str]) -> list[str]:

@@ -16,7 +16,13 @@ from labfactory.progress import Progress
 NAMESPACE = "k8s.io"
 """containerd's namespace that the kubelet looks in."""
 
-ESTIMATES = {"lab": 20.0, "guard": 10.0, "envoy": 6.0, "postgres": 5.0}
+ESTIMATES = {
+    "lab": 20.0,
+    "keeper": 20.0,
+    "guard": 10.0,
+    "envoy": 6.0,
+    "postgres": 5.0,
+}
 """Seconds to import an image."""
 
 

@@ -12,7 +12,6 @@ from types import TracebackType
 
 from filelock import FileLock, Timeout
 
-import images as catalogue
 from labfactory import paths, tools
 from labfactory.errors import LabError
 from labfactory.progress import Progress, Step
@@ -90,14 +89,17 @@ class Workshop:
             with self._progress.step("wait for images that somebody else builds"):
                 self._lock.acquire()
 
-    def build(self, reference: str, context: Path, step: Step) -> None:
-        """Build the Containerfile of `context`; RUN sees no registry of the host."""
-        base = catalogue.reference(catalogue.BASE)
-        wanted = "ARG BASE\n" in (context / "Containerfile").read_text()
+    def build(
+        self, reference: str, context: Path, step: Step, *, base: str | None
+    ) -> None:
+        """Build the Containerfile of `context`; RUN sees no registry of the host.
+
+        An image that stands on `base` needs it in the storage.
+        """
         self._buildah(
             step,
             *("build", "--network", "none", "--pull-never", "--timestamp", CREATED),
-            *(("--build-arg", f"BASE={base}") if wanted else ()),
+            *(("--build-arg", f"BASE={base}") if base else ()),
             *("--tag", reference, "--file", context / "Containerfile", context),
         )
 

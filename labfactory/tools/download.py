@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
 import hashlib
 import shutil
 import tarfile
 import threading
 import time
-from collections.abc import Iterable
+import zipfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 import httpx
@@ -143,17 +146,32 @@ def _unpack(download: Download, url: str, archive: Path, folder: Path) -> None:
     if not download.files:
         _executable(archive, folder / url.rpartition("/")[2])
         return
-    with tarfile.open(archive, "r:*") as tar:
-        for entry in tar:
-            name = download.files.get(entry.name.removeprefix("./"))
-            source = tar.extractfile(entry) if name else None
-            if name and source:
-                with source, (folder / name).open("wb") as file:
-                    shutil.copyfileobj(source, file)
-                (folder / name).chmod(0o755)
+    for inside, source in _entries(url, archive):
+        name = download.files.get(inside)
+        if name:
+            with (folder / name).open("wb") as file:
+                shutil.copyfileobj(source, file)
+            (folder / name).chmod(0o755)
     absent = {name for name in download.files.values() if not (folder / name).exists()}
     if absent:
         raise LabError(f"{url}: does not contain {', '.join(sorted(absent))}")
+
+
+def _entries(url: str, archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    """The files of an archive by name; the one in a .bz2 has none."""
+    if url.endswith(".bz2"):
+        with bz2.open(archive) as only:
+            yield "", only
+    elif url.endswith(".zip"):
+        with zipfile.ZipFile(archive) as zipped:
+            for name in zipped.namelist():
+                with zipped.open(name) as source:
+                    yield name, source
+    else:
+        with tarfile.open(archive, "r:*") as tar:
+            for entry in tar:
+                if file := tar.extractfile(entry):
+                    yield entry.name.removeprefix("./"), file
 
 
 def _executable(source: Path, target: Path) -> None:

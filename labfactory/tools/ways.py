@@ -31,10 +31,11 @@ class Accepted:
 class Download:
     """An official release file.
 
-    `url` may contain `{arch}`. `files` maps names inside a .tar.gz to names in the
-    tool's folder; without it the release file is the executable. `sha256` holds, by
-    architecture, the sums known when this table was written; for the others `sums` is
-    the address of the checksum file that the publisher keeps next to the release.
+    `url` may contain `{arch}`. `files` maps names inside a .tar.gz or a .zip to names
+    in the tool's folder; the file in a .bz2 has the empty name. Without it the release
+    file is the executable. `sha256` holds, by architecture, the sums known when this
+    table was written; for the others `sums` is the address of the checksum file that
+    the publisher keeps next to the release.
     """
 
     url: str

@@ -27,6 +27,8 @@ def main() -> int:
         if "policies" in plan:
             root = keys(folder / "root")
             store.provision(root, plan["buckets"], plan["policies"], consumers)
+            if "expire_days" in plan:
+                store.expire(root, plan["buckets"], plan["expire_days"])
         store.check(consumers, plan["consumers"], plan["writers"])
     except Refused as refusal:
         print(f"object store {plan['endpoint']}: {refusal}", file=sys.stderr)

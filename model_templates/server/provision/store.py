@@ -13,9 +13,15 @@ from urllib.parse import urlsplit
 import certifi
 import urllib3
 from minio import Minio, MinioAdmin
-from minio.commonconfig import ENABLED
+from minio.commonconfig import ENABLED, Filter
 from minio.credentials import StaticProvider
 from minio.error import MinioAdminException, S3Error, ServerError
+from minio.lifecycleconfig import (
+    Expiration,
+    LifecycleConfig,
+    NoncurrentVersionExpiration,
+    Rule,
+)
 from minio.versioningconfig import VersioningConfig
 
 PATIENCE_SECONDS = 120.0
@@ -76,6 +82,16 @@ class Store:
             print(f"{consumer}'s user has its own policy and no other")
         kept = {consumers[consumer].key_id for consumer in policies}
         self._patiently("old users cannot be removed", remove_others, admin, kept)
+
+    def expire(self, root: Keys, buckets: Collection[str], days: int) -> None:
+        """Let old versions of objects go `days` after they were replaced or deleted.
+
+        Raises Refused when the store does not answer in time.
+        """
+        client = self._client(root)
+        for bucket in buckets:
+            what = f"old versions in the bucket {bucket!r} cannot be given an end"
+            self._patiently(what, expire_versions, client, bucket, days)
 
     def check(
         self,
@@ -141,6 +157,18 @@ def make_bucket(client: Minio, bucket: str) -> None:
         print(f"bucket {bucket!r} made")
     if client.get_bucket_versioning(bucket).status != ENABLED:
         client.set_bucket_versioning(bucket, VersioningConfig(ENABLED))
+
+
+def expire_versions(client: Minio, bucket: str, days: int) -> None:
+    """Delete versions of `bucket` that are old for `days`, and what marks them."""
+    rule = Rule(
+        ENABLED,
+        rule_filter=Filter(prefix=""),
+        rule_id="old-versions",
+        expiration=Expiration(expired_object_delete_marker=True),
+        noncurrent_version_expiration=NoncurrentVersionExpiration(noncurrent_days=days),
+    )
+    client.set_bucket_lifecycle(bucket, LifecycleConfig([rule]))
 
 
 def make_user(

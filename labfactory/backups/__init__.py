@@ -1,0 +1,1 @@
+"""Backups, drills and restores, as a person at the machine asks for them."""
