@@ -2,9 +2,12 @@
 
 import pulumi
 
+from components.backups import Backups
 from components.cluster import Cluster, needed_images
 from components.labels import label_everything, of_lab
+from components.network import Network, ways
 from components.platform import Platform
+from components.quota import Quota
 from components.serving import Serving
 from components.storage import Storage, grants
 from components.tracking import Tracking
@@ -13,7 +16,6 @@ from stacks.load import load
 
 lab = load()
 secret = pulumi.Config().require_secret
-seed = secret("seed")
 label_everything(of_lab(lab.name, lab.owner))
 cluster = Cluster("cluster", lab.cluster, lab=lab.name, needs=needed_images(lab))
 pods, volumes = cluster.pods, cluster.volumes
@@ -21,7 +23,7 @@ platform = Platform(
     "platform",
     lab.platform,
     image=cluster.image,
-    seed=seed,
+    seed=secret("seed"),
     issued=lab.credentials_issued,
     opts=cluster.opts,
 )
@@ -30,9 +32,10 @@ storage = Storage("storage", lab.storage, secret=secret, grants=grants(lab), **v
 tracking = Tracking(
     "tracking",
     lab.tracking,
-    seed=seed,
+    seed=secret("seed"),
     artifacts=storage.access["tracking"],
     watched=lab.monitoring is not None,
+    backed_up=lab.backups is not None,
     **volumes,
 )
 serving = Serving(
@@ -46,6 +49,21 @@ serving = Serving(
     ready=[*platform.models_ready, *storage.ready],
     **pods,
 )
+homes = {"lab": cluster.namespace, **platform.namespaces}
+if lab.backups:
+    backups = Backups(
+        "backups",
+        lab.backups,
+        lab=lab,
+        storage=storage,
+        tracking=tracking,
+        secret=secret,
+        **volumes,
+    )
+    homes |= backups.namespaces
+if lab.capacity:
+    Quota("quota", lab.capacity, namespace=cluster.namespace, opts=cluster.opts)
+Network("network", ways(lab), namespaces=homes, opts=cluster.opts)
 watching = watch(lab, cluster, secret=secret, storage=storage, gateway=gateway)
 
 outputs = {

@@ -14,7 +14,6 @@ from stacks.schema import (
     EmbeddedCluster,
     ExistingCluster,
     LabConfig,
-    MinioStorage,
     OwnPlatform,
 )
 
@@ -97,7 +96,8 @@ class Cluster(pulumi.ComponentResource):
 def needed_images(lab: LabConfig) -> list[str]:
     """Names of the images that the lab's pods run."""
     found = ["lab", "postgres"]
-    if isinstance(lab.storage, MinioStorage):
+    stores = [lab.storage, *([lab.backups.store] if lab.backups else [])]
+    if any(store.kind == "minio" for store in stores):
         found += ["minio"]
     if isinstance(lab.platform, OwnPlatform):
         found += ["contour", "envoy", "kserve-controller"]
@@ -106,6 +106,8 @@ def needed_images(lab: LabConfig) -> list[str]:
         found += ["postgres-exporter"]
     if lab.guard:
         found += ["guard"]
+    if lab.backups:
+        found += ["keeper"]
     return found
 
 

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import pulumi
 
-from components import contour, credentials, kserve, manifests
+from components import contour, credentials, flows, kserve, manifests
 from components.cluster import namespace
-from components.manifest import Manifest
+from components.manifest import Manifest, cluster_ip
 from stacks.schema import OwnPlatform, SharedPlatform
 
 ESTABLISHED = {"pulumi.com/waitFor": "condition=Established"}
@@ -39,6 +39,8 @@ class Platform(pulumi.ComponentResource):
     gateway: Gateway
     models_ready: Sequence[pulumi.Resource]
     """An InferenceService is accepted once these are there."""
+    namespaces: dict[str, pulumi.Output[str]]
+    """Namespaces that are the lab's own, by the room of the table of flows."""
 
     def __init__(
         self,
@@ -56,6 +58,7 @@ class Platform(pulumi.ComponentResource):
         self._image = image
         self._seed = seed
         self._issued = issued
+        self.namespaces = {}
         if isinstance(config, SharedPlatform):
             self.gateway = self._existing_gateway(config)
             self.models_ready = []
@@ -76,9 +79,10 @@ class Platform(pulumi.ComponentResource):
 
     def _own_gateway(self) -> Gateway:
         home = self._namespace(contour.NAMESPACE, {})
+        self.namespaces[flows.GATEWAY] = home
         definitions = self._definitions("gateway")
         envoy_service = self._add(contour.service("envoy", 80, contour.HTTP_PORT), home)
-        address = envoy_service.spec.apply(lambda spec: str(spec["clusterIP"]))
+        address = cluster_ip(envoy_service)
         access = [self._add(found, home) for found in manifests.load("contour")]
         needs = [
             *access,
@@ -117,6 +121,7 @@ class Platform(pulumi.ComponentResource):
 
     def _kserve(self) -> list[pulumi.Resource]:
         home = self._namespace(kserve.NAMESPACE, kserve.namespace_labels())
+        self.namespaces[flows.KSERVE] = home
         definitions = self._definitions("kserve-definitions")
         certificate = self._certificate(
             "webhook", kserve.CERTIFICATE, kserve.HOSTS, home

@@ -85,7 +85,7 @@ def test_volumes_are_of_the_class_that_the_cluster_s_owner_named() -> None:
 
     def classes(cluster: dict[str, str]) -> set[str | None]:
         claims = house(example(cluster=cluster)).all("PersistentVolumeClaim")
-        assert len(claims) == 3
+        assert len(claims) == 5
         return {claim.spec.get("storageClassName") for claim in claims}
 
     assert classes({**settings, "storage_class": "fast"}) == {"fast"}
