@@ -1,0 +1,1 @@
+"""What a lab has: models, data, services, secrets by name, backups, certificates."""
