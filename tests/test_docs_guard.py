@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import re
-import shlex
 from math import log
 from typing import Any
 
 import pytest
-import typer
 import yaml
 from pydantic import BaseModel
 
 from components.alerts import rules
-from labfactory.cli import app
 from labfactory.paths import PROJECT
 from labfactory.releases.sequential import evidence, two_sample
 from stacks.load import parse
 from stacks.schema import LabConfig
 from stacks.watching import GuardRules, MonitoringConfig
 from tests.harness import example
+from tests.test_docs import commands, understand
 from tests.watching import WATCHED
 
 PAGES = {
@@ -32,11 +30,7 @@ SETTINGS = [
     for number, block in enumerate(re.findall(r"```yaml\n(.*?)```", page, re.S))
 ]
 COMMANDS = [
-    shlex.split(line.partition(" || ")[0].partition(" > ")[0], comments=True)[1:]
-    for page in PAGES.values()
-    for block in re.findall(r"```(?:sh|text)\n(.*?)```", page, re.S)
-    for line in block.splitlines()
-    if line.startswith("./lab ")
+    words for page in PAGES.values() for words in commands(page, languages="sh|text")
 ]
 DEFAULTS = re.findall(
     r"^\| `([a-z_.]+)` \| (\S+) \|",
@@ -59,11 +53,7 @@ def test_settings_in_the_docs_are_valid(text: str) -> None:
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_a_command_in_the_docs_is_one_that_lab_understands(words: list[str]) -> None:
-    verb, *arguments = words
-    group = typer.main.get_command(app)
-    command = group.commands[verb]  # type: ignore[attr-defined]
-
-    command.make_context(verb, [*arguments])  # raises on what it does not know
+    understand(words)
 
 
 @pytest.mark.parametrize(("setting", "told"), DEFAULTS)
@@ -103,6 +93,20 @@ def test_the_alerts_in_the_docs_are_those_of_prometheus() -> None:
     all_ = [rule for group in found["groups"] for rule in group["rules"]]
     alerts = [rule for rule in all_ if "alert" in rule]
     assert told == {rule["alert"]: rule["labels"]["severity"] for rule in alerts}
+
+
+def test_the_series_in_the_docs_are_recorded() -> None:
+    told = re.findall(r"`([a-z]+:[a-z_0-9:]+|lab:[a-z_]+)`", PAGES["monitoring"])
+    found = rules(WATCHED, MonitoringConfig())
+
+    recorded = {
+        rule["record"]
+        for group in found["groups"]
+        for rule in group["rules"]
+        if "record" in rule
+    }
+    assert len(told) >= 8
+    assert {*told} <= recorded
 
 
 def test_the_alarms_in_the_docs_are_those_that_the_guard_raises() -> None:

@@ -218,7 +218,9 @@ def test_a_full_object_store_says_so_and_goes_on_when_there_is_room(
     from botocore.exceptions import ClientError
 
     # A small file system over the store's folder stands for a volume that is full.
-    [volume] = (paths.cluster(cluster(lab)) / "volumes").glob("*_minio*")
+    [volume] = (paths.cluster(cluster(lab)) / "volumes").glob(
+        f"*_{lab.settings.name}_minio*"
+    )
     supervisor = psutil.Process(embedded.processes(cluster(lab))["supervisor"])
     apps = client.AppsV1Api(environment.kubernetes(lab.settings.cluster.context))
     inside = ["nsenter", f"--target={supervisor.pid}", "--mount", "--pid"]

@@ -39,6 +39,12 @@ def second(lab: Demo) -> Stack:
             "buckets": ["mlflow"],
         },
         "tracking": {"capacity": "1Gi", "bucket": "mlflow"},
+        "policies": {
+            "tls-outside": {
+                "level": "advisory",
+                "because": "the store is in the same cluster",
+            }
+        },
     }
     stack.file.write_text(yaml.safe_dump({"config": {"labfactory:lab": settings}}))
     assert pulumi(lab, "stack", "init", SECOND).returncode == 0

@@ -1,7 +1,6 @@
 """What the README says is so."""
 
 import re
-import shlex
 
 import pytest
 import typer
@@ -9,15 +8,9 @@ import typer
 from labfactory.cli import app
 from labfactory.paths import PROJECT
 from labfactory.settings import table
+from tests.test_docs import commands, understand
 
 README = (PROJECT / "README.md").read_text()
-BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.S)
-COMMANDS = [
-    shlex.split(line, comments=True)[1:]
-    for block in BLOCKS
-    for line in block.splitlines()
-    if line.startswith("./lab ")
-]
 
 
 def test_the_table_of_settings_is_the_one_of_the_schema() -> None:
@@ -26,13 +19,9 @@ def test_the_table_of_settings_is_the_one_of_the_schema() -> None:
     assert table.filled(page) == page
 
 
-@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("words", commands(README), ids=" ".join)
 def test_a_command_of_the_readme_is_one_that_lab_understands(words: list[str]) -> None:
-    verb, *arguments = words
-    group = typer.main.get_command(app)
-    command = group.commands[verb]  # type: ignore[attr-defined]
-
-    command.make_context(verb, [*arguments])  # raises on what it does not know
+    understand(words)
 
 
 def test_every_verb_stands_in_the_readme() -> None:

@@ -15,6 +15,7 @@ from labfactory.bench import (
     guard,
     memory,
     node,
+    operations,
     program,
     release,
     releases,
@@ -41,21 +42,25 @@ FIGURES: dict[str, Measure] = {
     "releases": releases.measure,
     "batch": batch.measure,
     "guard": guard.measure,
-    # Last: it takes the lab of those above away.
+    # It takes the lab of those above away; those below make one of their own.
     "first": first.measure,
+    **operations.PARTS,
 }
 """What can be measured, by the name that `lab bench` takes, in a good order."""
+GROUPS = tuple(dict.fromkeys(n.partition("-")[0] for n in FIGURES if "-" in n))
+"""Names that stand for all figures that begin so."""
 ONLY_BY_NAME = ("cold",)
 """Builds everything twice, which takes most of an hour."""
 
 
 def chosen(names: Sequence[str]) -> list[str]:
     """The figures to measure, in order; raises LabError for one that is not there."""
-    if unknown := sorted({*names} - {*FIGURES}):
-        raise LabError(
-            f"lab bench: no figure {', '.join(unknown)}; there is: {', '.join(FIGURES)}"
-        )
-    return [n for n in FIGURES if (n in names if names else n not in ONLY_BY_NAME)]
+    if unknown := sorted({*names} - {*FIGURES, *GROUPS}):
+        there = ", ".join((*FIGURES, *GROUPS))
+        raise LabError(f"lab bench: no figure {', '.join(unknown)}; there is: {there}")
+    if not names:
+        return [name for name in FIGURES if name not in ONLY_BY_NAME]
+    return [name for name in FIGURES if {name, name.partition("-")[0]} & {*names}]
 
 
 def run(figures: Sequence[str], *, runs: int = RUNS) -> None:

@@ -80,8 +80,9 @@ class Ground:
         return self._demo
 
     def _write_settings(self) -> None:
-        """The settings of a new lab that nobody watches: a guard would take back what
-        the other figures break on purpose, and cost what is measured by itself."""
+        """The settings of a new lab that nobody watches or copies: a guard would take
+        back what the other figures break on purpose, and all of it costs what is
+        measured by itself."""
         new(NAME, owner="bench", target="embedded")
         edit(self.stack.file, unwatched).write()
 
@@ -128,8 +129,9 @@ class Ground:
 
 
 def unwatched(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """A lab's settings without monitoring and guard."""
-    return {k: v for k, v in tree.items() if k not in ("monitoring", "guard")}
+    """A lab's settings without monitoring and guard, backups and agreements."""
+    without = ("monitoring", "guard", "backups", "agreements")
+    return {k: v for k, v in tree.items() if k not in without}
 
 
 def until(what: str, asked: Callable[[], Any], *, seconds: float = 300) -> Any:

@@ -1,4 +1,4 @@
-"""The `lab` command: verbs only; each hands over to one engine."""
+"""Verbs about releases."""
 
 from __future__ import annotations
 
@@ -6,117 +6,9 @@ from typing import Annotated
 
 import typer
 
-# Engines are imported inside their verbs: `lab --help` answers in under a second.
+from labfactory.cli.words import DEFAULT, InLab, Json, Lab, NoWayBack, Push, Release
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="Stand up a whole data lab with Pulumi, and release models in it.",
-)
-
-DEFAULT = "LABFACTORY_LAB"
-"""Variable with the name of the lab that is meant when none is given."""
-Lab = Annotated[
-    str,
-    typer.Argument(help="Name of the lab: its Pulumi stack.", envvar=DEFAULT),
-]
-InLab = Annotated[str, typer.Option("--lab", help="Name of the lab.", envvar=DEFAULT)]
-Release = Annotated[str, typer.Argument(help="Name of the release.")]
-Push = Annotated[
-    bool, typer.Option("--push", help="Push the commit to a branch of its own.")
-]
-NoWayBack = Annotated[
-    str | None, typer.Option(help="Why a change that can't be taken back is right.")
-]
-
-
-@app.command()
-def demo() -> None:
-    """Stand up a lab on this machine, train and release two models, predict."""
-    from labfactory.demo import run
-
-    run()
-
-
-@app.command("test")
-def run_tests(
-    fast: Annotated[
-        bool, typer.Option("--fast", help="The unit tests alone; no cluster.")
-    ] = False,
-    arguments: Annotated[
-        list[str] | None, typer.Argument(help="Passed on to pytest.")
-    ] = None,
-) -> None:
-    """Set up what is missing and run every test."""
-    from labfactory.testing import run
-
-    raise typer.Exit(run(fast=fast, arguments=arguments or []))
-
-
-@app.command()
-def doctor() -> None:
-    """Say what this machine has, what will be installed, and what is in the way."""
-    from labfactory.doctor import examine, report
-
-    raise typer.Exit(report(examine()))
-
-
-@app.command()
-def new(
-    name: Annotated[str, typer.Argument(help="Name of the lab: its Pulumi stack.")],
-    owner: Annotated[
-        str | None, typer.Option(help="Team that pays for the lab.")
-    ] = None,
-    target: Annotated[str | None, typer.Option(help="embedded or existing.")] = None,
-    context: Annotated[
-        str | None, typer.Option(help="kubeconfig context of an existing cluster.")
-    ] = None,
-    registry: Annotated[
-        str | None, typer.Option(help="Registry with the lab's images.")
-    ] = None,
-    gateway: Annotated[
-        str | None, typer.Option(help="NAMESPACE/NAME of a shared gateway.")
-    ] = None,
-    endpoint: Annotated[
-        str | None, typer.Option(help="S3 endpoint that exists; MinIO if none.")
-    ] = None,
-    capacity: Annotated[str, typer.Option(help="Size of MinIO's volume.")] = "20Gi",
-) -> None:
-    """Write the settings of a new lab; asks for what is not given."""
-    from labfactory.labs import new_lab
-
-    new_lab(
-        name,
-        owner=owner,
-        target=target,
-        context=context,
-        registry=registry,
-        gateway=gateway,
-        endpoint=endpoint,
-        capacity=capacity,
-    )
-
-
-@app.command()
-def up(name: Lab = "demo") -> None:
-    """Start the lab's cluster where it is ours, then `pulumi up`."""
-    from labfactory.labs import stand_up
-
-    stand_up(name)
-
-
-@app.command()
-def down(
-    name: Lab = "demo",
-    purge: Annotated[
-        bool, typer.Option("--purge", help="Also delete all data of the lab.")
-    ] = False,
-) -> None:
-    """Stop the lab's embedded cluster; its data stays unless purged."""
-    from labfactory.labs import take_down
-
-    take_down(name, purge=purge)
+app = typer.Typer()
 
 
 @app.command()
@@ -167,7 +59,7 @@ def plan(
     markdown: Annotated[
         bool, typer.Option("--markdown", help="As Markdown, for a pull request.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    json: Json = False,
     lose: Annotated[
         list[str] | None, typer.Option(help="KIND/NAME that may go, with its data.")
     ] = None,
@@ -245,7 +137,7 @@ def rollback(
 
     from labfactory.labs import stand_up
 
-    stand_up(lab)
+    stand_up(lab, rescue=True)
 
 
 @app.command()
@@ -275,7 +167,7 @@ def status(
     watch: Annotated[
         bool, typer.Option("--watch", help="Look again every two seconds.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Show each release, what the guard thinks of it, alerts, and what is half done."""
     from labfactory.releases.status import show
@@ -360,7 +252,7 @@ def compare(
     gib_hour: Annotated[
         float, typer.Option(help="Price of a GiB of memory for an hour.")
     ] = 0.005,
-    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Compare variants by what they answered: agreement, latency, errors, cost."""
     from labfactory.releases.compare import show
@@ -404,54 +296,3 @@ def batch(
         parallelism=parallelism,
         detach=detach,
     )
-
-
-@app.command()
-def env() -> None:
-    """Print what plain `pulumi` and `kubectl` need: eval "$(./lab env)"."""
-    from labfactory.environment import shell_lines
-
-    typer.echo(shell_lines())
-
-
-@app.command()
-def images(
-    registry: Annotated[str, typer.Argument(help="Registry to push to.")],
-) -> None:
-    """Build the lab's images and push them, for a cluster that exists already."""
-    from labfactory.labs import push_images
-
-    push_images(registry)
-
-
-@app.command()
-def bench(
-    figures: Annotated[
-        list[str] | None, typer.Argument(help="Figures to measure; all if none.")
-    ] = None,
-) -> None:
-    """Measure speed and size against floors in the same run; save the figures."""
-    from labfactory.bench import run
-
-    run(figures or [])
-
-
-def main() -> None:
-    """Run the command line; an error a person can act on is a sentence."""
-    import sys
-
-    from labfactory.errors import LabError
-
-    try:
-        app(prog_name="lab")
-    except LabError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
-    except Exception as error:
-        if type(error).__name__ != "SettingsError":
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        print("interrupted; the same command continues from here", file=sys.stderr)
-        raise SystemExit(130) from None
