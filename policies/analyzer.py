@@ -86,6 +86,10 @@ def _analyzer(protocol: Any, servicer: type[Any]) -> Any:
         def Analyze(self, request: Any, context: Any) -> Any:
             return protocol.AnalyzeResponse()
 
+        def Remediate(self, request: Any, context: Any) -> Any:
+            # Asked for each resource; what is not there would be an exception each time.
+            return protocol.RemediateResponse()
+
         def AnalyzeStack(self, request: Any, context: Any) -> Any:
             lab = unpacked.lab(request.resources, os.environ, today=date.today())
             found = tuple(findings(lab, RULES.values()))

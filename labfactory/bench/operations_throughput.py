@@ -44,7 +44,8 @@ export RESTIC_CACHE_DIR="$STAGING/cache" TMPDIR="$STAGING/tmp"
 mkdir -p "$STAGING/copy/objects" "$STAGING/tmp"
 date '+began %s.%N'
 restic init --quiet
-pg_dump -Fc -Z0 --file="$STAGING/copy/database.dump" "$DATABASE_URI"
+pg_dump -Fc -Z0 --file="$STAGING/copy/database.dump" \\
+  "postgresql://${DATABASE_URI#*://}"
 IFS=,
 for bucket in $BUCKETS; do
   rclone sync "store:$bucket" "$STAGING/copy/objects/$bucket" \\
