@@ -87,7 +87,7 @@ def _analyzer(protocol: Any, servicer: type[Any]) -> Any:
             return protocol.AnalyzeResponse()
 
         def Remediate(self, request: Any, context: Any) -> Any:
-            # Asked for each resource; what is not there would be an exception each time.
+            # Asked for each resource: what is not there would raise each time.
             return protocol.RemediateResponse()
 
         def AnalyzeStack(self, request: Any, context: Any) -> Any:
