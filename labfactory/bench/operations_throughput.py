@@ -27,7 +27,7 @@ from labfactory.bench.operations_lab import promising
 from labfactory.errors import LabError
 from labfactory.jobs import Jobs
 
-OBJECTS = 300
+OBJECTS = 1200
 MIB = 2**20
 BUCKET, FOLDER = "datasets", "bench"
 AT_ONCE = 8
