@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from components.alerts.alert import PAGE, TICKET, Alert
+from policies.rules.promises import LATE
 
 UNPROMISED_MINUTES = 30 * 60
 """Age at which a backup is late where nothing was promised: one a day, and some
 hours."""
-PATIENCE = 1.5
-"""A drill is late after its interval and half as long again."""
 
 
 def alerts(rpo_minutes: int | None, drill_every_days: int) -> list[Alert]:
     """The alerts of a lab with backups, whose agreement may set an RPO."""
     late = (rpo_minutes or UNPROMISED_MINUTES) * 60
-    drill_late = drill_every_days * PATIENCE * 86_400
+    drill_late = drill_every_days * LATE * 86_400
     return [
         Alert(
             name="BackupLate",

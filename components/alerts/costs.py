@@ -11,11 +11,10 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, time, timedelta
 
 from components.alerts.alert import PAGE, TICKET, Alert
+from policies.rules.costs import GIB, HOURS
 from stacks.promises import AgreementConfig, CostClause
 from stacks.schema import LabConfig
 
-HOURS = 730
-GIB = 2**30
 OBJECT = "object:cost_per_hour:sum"
 """Cost of an hour of each pod and volume, with its release where it has one."""
 ROOM = "lab:cost_per_hour:sum"

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from labfactory.errors import LabError
+from policies.rules.promises import LATE
 from stacks.schema import LabConfig
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ KEEPER = "keeper"
 """ConfigMap with the results, in each namespace where the keeper works."""
 BACKUPS = "backups.json"
 DRILLS = "drills.json"
-PATIENCE = 1.5
-"""A drill is too old when it is half as late again."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ def fresh(drills: Sequence[Drill], every_days: int, now: datetime) -> str | None
     if not last.ok:
         why = "; ".join(last.problems) or "it does not say why"
         return f"the last drill, of {said(when)}, failed ({why}); `lab drill now` tries"
-    if when is None or now - when > PATIENCE * timedelta(days=every_days):
+    if when is None or now - when > LATE * timedelta(days=every_days):
         return (
             f"the last drill was at {said(when)}, and there should be one every "
             f"{every_days} days; `lab drill now` runs one"

@@ -97,13 +97,11 @@ def _amount(average: float, current: float, share: float) -> Amount:
 
 def _by(url: str, query: str, label: str) -> dict[str, float]:
     """The answer to a query, by the value of one label."""
-    import httpx
+    from labfactory.guard.prometheus import Blind, Prometheus
 
     try:
-        with httpx.Client(timeout=SECONDS, trust_env=False) as client:
-            answer = client.get(f"{url}/api/v1/query", params={"query": query})
-            answer.raise_for_status()
-            found = answer.json()["data"]["result"]
-    except (httpx.HTTPError, ValueError, KeyError) as error:
-        raise LabError(f"Prometheus does not answer ({type(error).__name__})") from None
-    return {each["metric"].get(label, ""): float(each["value"][1]) for each in found}
+        with Prometheus(url, seconds=SECONDS) as prometheus:
+            found = prometheus.ask(query)
+    except Blind as error:
+        raise LabError(f"Prometheus does not answer ({error})") from None
+    return {each.labels.get(label, ""): each.samples[-1][1] for each in found}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from labfactory import s3
 from labfactory.errors import LabError
 from labfactory.inventory.cluster import Cluster
 from labfactory.inventory.things import Row
@@ -100,22 +101,14 @@ def _keys(cluster: Cluster, namespace: str) -> tuple[str, str, str]:
 
 
 def _client(keys: tuple[str, str, str], url: str) -> Any:
-    import boto3
-    from botocore.config import Config
-
     key_id, secret, region = keys
-    return boto3.client(
-        "s3",
-        endpoint_url=url,
-        region_name=region,
-        aws_access_key_id=key_id,
-        aws_secret_access_key=secret,
-        config=Config(
-            connect_timeout=5,
-            read_timeout=30,
-            retries={"total_max_attempts": 2},
-            s3={"addressing_style": "path"},
-        ),
+    return s3.client(
+        url,
+        region=region,
+        key_id=key_id,
+        secret=secret,
+        read_timeout=30,
+        retries={"total_max_attempts": 2},
     )
 
 

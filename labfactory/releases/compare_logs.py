@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from labfactory import s3
 from labfactory.errors import LabError
 from labfactory.releases.compare import Logged, Record
 from stacks.schema import LabConfig, ReleaseConfig
@@ -143,21 +144,13 @@ def _keys(client: Any, bucket: str, prefixes: Iterator[str]) -> list[str]:
 
 
 def _client(settings: LabConfig, url: str) -> Any:
-    import boto3
-    from botocore.config import Config
-
     keys = _secret(settings)
-    return boto3.client(
-        "s3",
-        endpoint_url=url,
-        region_name=keys["PREDICTIONS_REGION"],
-        aws_access_key_id=keys["PREDICTIONS_KEY_ID"],
-        aws_secret_access_key=keys["PREDICTIONS_SECRET"],
-        config=Config(
-            connect_timeout=5,
-            max_pool_connections=AT_ONCE,
-            s3={"addressing_style": "path"},
-        ),
+    return s3.client(
+        url,
+        region=keys["PREDICTIONS_REGION"],
+        key_id=keys["PREDICTIONS_KEY_ID"],
+        secret=keys["PREDICTIONS_SECRET"],
+        max_pool_connections=AT_ONCE,
     )
 
 
