@@ -15,10 +15,10 @@ import pulumi
 from components import (
     credentials,
     drill,
-    flows,
     keeper,
     minio,
     postgres,
+    rooms,
     state_metrics,
 )
 from components.cluster import namespace as namespace_of
@@ -141,7 +141,7 @@ class Backups(pulumi.ComponentResource):
         kept = pulumi.ResourceOptions(parent=self, transformations=[_retained])
         manifest = namespace_of(name, {})
         home = Manifest(f"{self._name}-home", manifest, opts=kept).name
-        self.namespaces[flows.COPIES] = home
+        self.namespaces[rooms.COPIES] = home
         Storage(
             f"{self._name}-store",
             MinioStorage(kind="minio", capacity=capacity, buckets=(BUCKET,)),
@@ -217,7 +217,7 @@ class Backups(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         manifest = namespace_of(f"{self._lab.name}-drill", {})
         home = Manifest(f"{self._name}-rehearsal", manifest, opts=child).name
-        self.namespaces[flows.DRILL] = home
+        self.namespaces[rooms.DRILL] = home
         add = Parts(self, f"{self._name}-drill", home).add
         needs = self._keeper("drill-", home, repository.secret(repository.reader))
         seed = self._secret("seed")

@@ -23,6 +23,7 @@ from components import (
     state_metrics,
     tracking,
 )
+from components.rooms import COPIES, DRILL, GATEWAY, KSERVE, LAB
 from model_templates.batch import BATCH
 
 WEBHOOK_PORT = 9443
@@ -32,11 +33,6 @@ API_PORTS = (443, 6443)
 """The API server's: of its Service, and of the server, whose address nobody knows."""
 DNS_PORTS = (53, 1053, 5353)
 """What the cluster's name server is asked at, and what its pods listen on."""
-
-LAB, DRILL, COPIES = "lab", "drill", "copies"
-GATEWAY, KSERVE = "gateway", "kserve"
-PLATFORM = (GATEWAY, KSERVE)
-"""Namespaces of what a cluster has once; only what comes in is limited there."""
 
 ANYBODY = "anybody"
 API = "API server"
@@ -51,7 +47,7 @@ class Part(NamedTuple):
     """Pods of one kind, as policies find them."""
 
     room: str
-    """Namespace: one of those above."""
+    """Namespace: one of those in `rooms`."""
     selector: Mapping[str, Any]
 
 

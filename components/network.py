@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pulumi
 
-from components import contour, flows, kserve
+from components import contour, flows, kserve, rooms
 from components.flows import PARTS, Flow
 from components.manifest import Manifest
 from stacks.schema import LabConfig, MinioStorage, OwnPlatform, SharedPlatform
@@ -57,11 +57,11 @@ def ways(lab: LabConfig) -> Ways:
         stores["second store"] = _port(lab.backups.store.endpoint)
     return Ways(
         homes={
-            flows.LAB: lab.name,
-            flows.DRILL: f"{lab.name}-drill",
-            flows.COPIES: f"{lab.name}-backups",
-            flows.GATEWAY: gateway,
-            flows.KSERVE: kserve.NAMESPACE,
+            rooms.LAB: lab.name,
+            rooms.DRILL: f"{lab.name}-drill",
+            rooms.COPIES: f"{lab.name}-backups",
+            rooms.GATEWAY: gateway,
+            rooms.KSERVE: kserve.NAMESPACE,
         },
         parts=_parts(lab) - {*stores},
         stores=stores,
@@ -99,7 +99,7 @@ class Network(pulumi.ComponentResource):
 
 def policies(room: str, config: Ways) -> list[dict[str, Any]]:
     """Every policy of one namespace."""
-    shared = room in flows.PLATFORM
+    shared = room in rooms.PLATFORM
     denied = _policy("default-deny", {}, ingress=[], egress=None if shared else [])
     questions = {"ports": _ports(flows.DNS_PORTS, "UDP", "TCP")}
     found = [denied] if shared else [denied, _policy("dns", {}, egress=[questions])]
@@ -173,7 +173,7 @@ def _from(flow: Flow, room: str, config: Ways) -> list[dict[str, Any]]:
     if flow.who == flows.ANYBODY:
         return [ports]
     source = PARTS[flow.who]
-    if room in flows.PLATFORM and source.room == flows.LAB:
+    if room in rooms.PLATFORM and source.room == rooms.LAB:
         # Every lab of the cluster measures the gateway.
         return [{"from": [{"namespaceSelector": {}, **_pods(flow.who)}], **ports}]
     return [{"from": [peer], **ports} for peer in _peers(flow.who, room, config)]
@@ -202,7 +202,7 @@ def _to_others(found: Elsewhere) -> list[dict[str, Any]]:
 def _peers(part: str, room: str, config: Ways) -> list[dict[str, Any]]:
     """The pods of a part, for a policy in another part's `room`."""
     home = PARTS[part].room
-    if home == flows.GATEWAY and room != home:
+    if home == rooms.GATEWAY and room != home:
         # Another gateway than ours may label its pods otherwise.
         return [_namespace(config.homes[home])]
     if part not in config.parts:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
-from components import flows
+from components import flows, rooms
 from components.flows import FLOWS, PARTS, Flow
 
 FILE = Path(__file__).resolve().parents[1] / "docs" / "network.svg"
@@ -19,11 +19,11 @@ SOURCE, ARROW, TARGET = 128, 290, 150
 """Widths of who, of the way with its words, and of whom."""
 COLUMNS = (20, 650)
 FILLS = {
-    flows.LAB: ("#eaf1fb", "in the lab"),
-    flows.COPIES: ("#e7f5ea", "in LAB-backups"),
-    flows.DRILL: ("#fdf3dc", "in LAB-drill"),
-    flows.GATEWAY: ("#f1eafa", "of the platform"),
-    flows.KSERVE: ("#f1eafa", "of the platform"),
+    rooms.LAB: ("#eaf1fb", "in the lab"),
+    rooms.COPIES: ("#e7f5ea", "in LAB-backups"),
+    rooms.DRILL: ("#fdf3dc", "in LAB-drill"),
+    rooms.GATEWAY: ("#f1eafa", "of the platform"),
+    rooms.KSERVE: ("#f1eafa", "of the platform"),
 }
 ELSEWHERE = ("#fff", "elsewhere")
 HEAD = f"""\

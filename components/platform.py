@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pulumi
 
-from components import contour, credentials, flows, kserve, manifests
+from components import contour, credentials, kserve, manifests, rooms
 from components.cluster import namespace
 from components.manifest import Manifest, cluster_ip
 from stacks.schema import OwnPlatform, SharedPlatform
@@ -79,7 +79,7 @@ class Platform(pulumi.ComponentResource):
 
     def _own_gateway(self) -> Gateway:
         home = self._namespace(contour.NAMESPACE, {})
-        self.namespaces[flows.GATEWAY] = home
+        self.namespaces[rooms.GATEWAY] = home
         definitions = self._definitions("gateway")
         envoy_service = self._add(contour.service("envoy", 80, contour.HTTP_PORT), home)
         address = cluster_ip(envoy_service)
@@ -121,7 +121,7 @@ class Platform(pulumi.ComponentResource):
 
     def _kserve(self) -> list[pulumi.Resource]:
         home = self._namespace(kserve.NAMESPACE, kserve.namespace_labels())
-        self.namespaces[flows.KSERVE] = home
+        self.namespaces[rooms.KSERVE] = home
         definitions = self._definitions("kserve-definitions")
         certificate = self._certificate(
             "webhook", kserve.CERTIFICATE, kserve.HOSTS, home

@@ -15,7 +15,7 @@ import pulumi
 import pytest
 import yaml
 
-from components import flows, picture
+from components import flows, picture, rooms
 from components.flows import FLOWS, PARTS
 from components.guard import retraining
 from components.network import Network, Ways, policies, ways
@@ -25,7 +25,7 @@ from stacks.schema import LabConfig
 from tests.harness import Lab, deploy, example, house
 
 BACKUPS = {"store": {"kind": "minio", "capacity": "20Gi"}, "staging": "20Gi"}
-ROOMS = (flows.LAB, flows.DRILL, flows.COPIES, flows.GATEWAY, flows.KSERVE)
+ROOMS = (rooms.LAB, rooms.DRILL, rooms.COPIES, rooms.GATEWAY, rooms.KSERVE)
 S3 = {
     "kind": "s3",
     "endpoint": "https://s3.example.com:9443",
@@ -143,7 +143,7 @@ def test_what_the_table_names_passes(flow: flows.Flow, found: Ways) -> None:
 def test_what_the_table_does_not_name_is_refused(found: Ways) -> None:
     # What comes from the platform is not limited there, and another gateway than ours
     # may label its pods otherwise: its namespace counts.
-    limited = [part for part in PARTS if PARTS[part].room not in flows.PLATFORM]
+    limited = [part for part in PARTS if PARTS[part].room not in rooms.PLATFORM]
     named = {
         (flow.who, flow.whom, port)
         for flow in INSIDE
@@ -193,7 +193,7 @@ def test_only_those_who_need_it_reach_the_api_server(found: Ways, part: str) -> 
     assert reached == (part in needs)
 
 
-@pytest.mark.parametrize("room", [flows.LAB, flows.COPIES])
+@pytest.mark.parametrize("room", [rooms.LAB, rooms.COPIES])
 @pytest.mark.parametrize("kind", ["TCP", "UDP"])
 def test_every_pod_may_ask_the_name_server(found: Ways, room: str, kind: str) -> None:
     pod = Pod(found.homes[room], {})
@@ -204,12 +204,12 @@ def test_every_pod_may_ask_the_name_server(found: Ways, room: str, kind: str) ->
 
 def test_each_namespace_of_the_lab_denies_by_default(lab: Lab, found: Ways) -> None:
     ours = {each.metadata["name"] for each in lab.all("Namespace")}
-    rooms = {home: room for room, home in found.homes.items()}
+    room_of = {home: room for room, home in found.homes.items()}
 
     for namespace in ours:
         [policy] = [
             each["spec"]
-            for each in policies(rooms[namespace], found)
+            for each in policies(room_of[namespace], found)
             if each["metadata"]["name"] == "default-deny"
         ]
         assert policy["podSelector"] == {}
@@ -422,7 +422,7 @@ def test_a_lab_of_little_has_policies_for_little() -> None:
     needed -= {"agreements", "predictions", "releases"}
     settings = {key: value for key, value in example().items() if key in needed}
 
-    found = policies(flows.LAB, ways_of(settings))
+    found = policies(rooms.LAB, ways_of(settings))
 
     assert [each["metadata"]["name"] for each in found] == [
         "default-deny",
@@ -443,7 +443,7 @@ def test_the_policies_are_declared_in_the_namespaces_that_are_the_lab_s(
     def program() -> None:
         namespaces = {
             room: pulumi.Output.from_input(found.homes[room])
-            for room in (flows.LAB, flows.DRILL, flows.COPIES)
+            for room in (rooms.LAB, rooms.DRILL, rooms.COPIES)
         }
         Network("network", found, namespaces=namespaces)
 
