@@ -6,6 +6,8 @@ import json
 import re
 import shutil
 import subprocess
+import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -307,6 +309,115 @@ def test_the_keeper_finds_its_tools_and_the_packages_of_the_image_it_stands_on()
     [path] = re.findall(r"PYTHONPATH=(\S+)", lab)
     assert re.findall(r"PYTHONPATH=(\S+)", keeper) == [f"/opt/keeper:{path}"]
     assert "PATH=/usr/lib/postgresql/15/bin:" in keeper
+
+
+# What a pod starts
+
+
+STARTED = {
+    "lab": ("batch", "model_server", "model_server.fetch", "provision", "training"),
+    "guard": ("labfactory.guard", "labfactory.guard.feedback"),
+    "keeper": ("labfactory.keeper",),
+}
+"""What pods start of our own Python, by image."""
+
+IMPORTS = """
+import importlib.util, json, sys
+from importlib.abc import MetaPathFinder
+
+name, *missing = json.load(sys.stdin)
+
+class Missing(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in missing:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
+package = importlib.util.find_spec(name).submodule_search_locations
+importlib.import_module(f"{name}.__main__" if package else name)
+"""
+
+
+def unpacked(name: str, folder: Path) -> list[str]:
+    """Lay out the Python files of an image as in it; return its PYTHONPATH."""
+    on = catalogue.image(name).on
+    if on in GROUPS:
+        unpacked(on, folder)
+    for line in instructions(name, "COPY"):
+        *sources, target = line.split()
+        for place, file in catalogue.copied(name).items():
+            if (top := place.partition("/")[0]) in sources:
+                there = folder / target.lstrip("/") / Path(place).relative_to(top)
+                there.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(file, there)
+    [path] = re.findall(r"PYTHONPATH=(\S+)", " ".join(instructions(name, "ENV")))
+    return [str(folder / entry.lstrip("/")) for entry in path.split(":")]
+
+
+def distributions(name: str) -> set[str]:
+    """The Python packages of an image, by their names in requirements.txt."""
+    on = name if name in GROUPS else catalogue.image(name).on
+    text = (ROOT / "images" / str(on) / "requirements.txt").read_text()
+    return set(re.findall(r"(?m)^([\w.-]+)==", text))
+
+
+def started(
+    name: str, module: str, folder: Path, *, without: frozenset[str] = frozenset()
+) -> subprocess.CompletedProcess[str]:
+    """Import what a pod starts, with nothing but what its image has."""
+    there = distributions(name) - without
+    missing = [
+        top
+        for top, owners in packages_distributions().items()
+        if not there & {re.sub(r"[-_.]+", "-", each).lower() for each in owners}
+    ]
+    return subprocess.run(
+        [sys.executable, "-B", "-P", "-c", IMPORTS],
+        input=json.dumps([module, *missing]),
+        env={"PYTHONPATH": ":".join(unpacked(name, folder))},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [(name, module) for name, modules in STARTED.items() for module in modules],
+)
+def test_what_a_pod_starts_is_in_its_image_with_all_that_it_imports(
+    name: str, module: str, tmp_path: Path
+) -> None:
+    done = started(name, module, tmp_path)
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_module_that_an_image_lacks_is_missed(tmp_path: Path) -> None:
+    # A command of this machine that lies beside what the guard is made of.
+    done = started("guard", "labfactory.releases.rollback", tmp_path)
+
+    assert "No module named 'labfactory.settings'" in done.stderr
+
+
+def test_a_package_that_an_image_lacks_is_missed(tmp_path: Path) -> None:
+    done = started("guard", "labfactory.guard", tmp_path, without=frozenset({"httpx"}))
+
+    assert "No module named 'httpx'" in done.stderr
+
+
+def test_everything_that_pods_start_is_asked_for_in_these_tests() -> None:
+    text = "".join(
+        path.read_text()
+        for folder in ("components", "model_templates")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in (".py", ".yaml")
+    )
+    modules = set(re.findall(r'"-m",\s*"([\w.]+)"', text)) - {"mlflow"}
+
+    assert modules <= {module for each in STARTED.values() for module in each}
+    assert len(modules) > 5
 
 
 def test_users_of_the_base_have_the_numbers_that_pods_use() -> None:

@@ -1,4 +1,8 @@
-"""Read what model servers have logged, out of the store of a lab that is up."""
+"""Read what model servers have logged, out of the store of a lab that is up.
+
+The service that takes labels reads them too, in a pod that has nothing of what reaches
+a lab from outside: that is imported where it is used.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from labfactory import s3
 from labfactory.errors import LabError
 from labfactory.releases.compare import Logged, Record
 from stacks.schema import LabConfig, ReleaseConfig
@@ -144,6 +147,8 @@ def _keys(client: Any, bucket: str, prefixes: Iterator[str]) -> list[str]:
 
 
 def _client(settings: LabConfig, url: str) -> Any:
+    from labfactory import s3
+
     keys = _secret(settings)
     return s3.client(
         url,
