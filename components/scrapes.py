@@ -33,7 +33,7 @@ _KEPT = {
     "gateway": "envoy_cluster_upstream_rq_(xx|total|completed|active|timeout)"
     "|envoy_cluster_upstream_rq_time_(bucket|count|sum)"
     "|envoy_cluster_membership_healthy",
-    "models": "lab_model_.+_(total|bucket|count|sum|expected)",
+    "models": "lab_model_.+_(total|bucket|count|sum|expected|timestamp_seconds)",
     "tracking": "mlflow_http_request_total"
     "|mlflow_http_request_duration_seconds_(bucket|count|sum)",
     "storage": "minio_cluster_(health_status|usage_total_bytes|drive_offline_total)"

@@ -121,6 +121,7 @@ def test_nobody_is_told_of_parts_that_the_lab_does_not_have() -> None:
         "FeedbackUnknown",
         "GuardHolding",
         "GuardSilent",
+        "ModelTooOld",
         "StorageAlmostFull",
         "StorageDown",
     }

@@ -180,6 +180,7 @@ def test_every_part_of_the_lab_is_measured(lab: Demo, somebody: Partner) -> None
         for series in (
             'envoy_cluster_upstream_rq_total{release="score",variant="good"} > 0',
             'lab_model_predictions_total{release="score",variant="good"} > 0',
+            f'lab_model_logged_timestamp_seconds{{release="{CLASSIFIER.model}"}} > 0',
             "minio_cluster_capacity_usable_total_bytes > 0",
             "pg_up == 1",
             "container_memory_working_set_bytes > 0",

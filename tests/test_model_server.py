@@ -765,6 +765,8 @@ def test_the_metrics_tell_predictions_rejects_and_time(
     seconds = ours.replace(",", ',protocol="v1",', 1)
     assert found[f"lab_model_request_seconds_count{{{seconds}}}"] >= 2
     assert found['request_predict_seconds_count{model_name="trial"}'] >= 1
+    age = time.time() - found[f"lab_model_logged_timestamp_seconds{labels}}}"]
+    assert 0 < age < 3600
 
 
 def test_sigterm_ends_the_server_once_the_predictions_are_logged(

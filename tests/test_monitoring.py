@@ -341,7 +341,11 @@ def test_a_model_server_s_series_say_release_and_variant() -> None:
         labels = {"__name__": name, "model": "a-b", "served_by": "a-b-v1"}
         return relabelled(configs, labels)
 
-    for name in ("lab_model_predictions_total", "lab_model_bin_expected"):
+    for name in (
+        "lab_model_predictions_total",
+        "lab_model_bin_expected",
+        "lab_model_logged_timestamp_seconds",
+    ):
         found = kept(name)
         assert (found["isvc"], found["release"], found["variant"]) == (
             *("a-b-v1", "a-b", "v1"),

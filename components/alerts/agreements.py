@@ -2,8 +2,8 @@
 
 Failures are counted as rates over five minutes while they happen, so that a variant
 counts only while it answers callers, and a long window needs one series of each release
-and objective. The rest follows from those: shares, budgets, leave to promote. How old a
-model is nobody measures: `lab agreements` asks the registry.
+and objective. The rest follows from those: shares, budgets, leave to promote. How old
+its model is each model server says.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ WINDOW = "release:window:hours"
 LEFT = "lab:error_budget_left:ratio"
 MAY_PROMOTE = "lab:promotion_allowed:bool"
 DEADLINE = "lab:deadline:time_seconds"
+NEWER_BY = "release:newer_model_by:time_seconds"
 _ENVOY = "envoy_cluster_upstream_rq"
 
 
@@ -70,6 +71,11 @@ def recorded(
     if found:
         found += _shares()
     found += [_may_promote(each, under[each]) for each in releases if each in under]
+    found += [
+        _newer_by(each, releases[each].stable(), days)
+        for each in releases
+        if each in under and (days := under[each].objectives.freshness_days)
+    ]
     return [*found, *_deadlines(agreements)]
 
 
@@ -78,6 +84,8 @@ def alerts(
 ) -> list[Alert]:
     """The alerts that these agreements call for; none without any promise."""
     found = [*BUDGET] if any(map(_promised, under.values())) else []
+    if any(each.objectives.freshness_days for each in under.values()):
+        found.append(TOO_OLD)
     if any(_dates(each.deadlines) for each in agreements.values()):
         found += DATES
     return found
@@ -167,6 +175,17 @@ def _may_promote(release: str, agreement: AgreementConfig) -> dict[str, Any]:
     return {"record": MAY_PROMOTE, "expr": expr, "labels": {"release": release}}
 
 
+def _newer_by(release: str, variant: str, days: int) -> dict[str, Any]:
+    """Until when the stable variant's model is as fresh as was promised.
+
+    The oldest pod counts, and an endpoint of somebody else does not say.
+    """
+    series = "lab_model_logged_timestamp_seconds"
+    of = f'{{job="models",release="{release}",variant="{variant}"}}'
+    expr = f"min({series}{of}) + {days * 86400}"
+    return {"record": NEWER_BY, "expr": expr, "labels": {"release": release}}
+
+
 def _deadlines(agreements: Mapping[str, AgreementConfig]) -> Iterator[dict[str, Any]]:
     for name, agreement in agreements.items():
         for clause, day in _dates(agreement.deadlines).items():
@@ -233,6 +252,18 @@ BUDGET = [
         "first, or change the agreement with those who count on it.",
     ),
 ]
+TOO_OLD = Alert(
+    name="ModelTooOld",
+    expr=f"time() - {NEWER_BY} > 0",
+    hold="5m",
+    severity=TICKET,
+    summary="{{ $labels.release }}: its model should be newer "
+    "since {{ $value | humanizeDuration }}",
+    why="The agreement says how old the stable variant's model may become; what it has "
+    "learned may no longer hold.",
+    do="Train it anew and `lab release` the new version, or change `freshness_days` of "
+    "its agreement with those who count on it; `lab agreements` shows both.",
+)
 _DUE = "{{ $labels.agreement }}: {{ $labels.clause }}"
 _MOVE = (
     "Do it, then write the next day into `agreements.{{ $labels.agreement }}.deadlines`"

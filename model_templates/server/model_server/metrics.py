@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 LABELS = ("model", "served_by")
 BOUNDS = (*(float(f"{0.001 * 1.1**step:.4g}") for step in range(97)), 10.0)
 """Upper bounds of latencies in seconds, each a tenth above the one before: a quantile
 that is read from them is right to a twentieth."""
+LOGGED = Gauge(
+    "lab_model_logged_timestamp_seconds", "When the run had made the model", LABELS
+)
 PREDICTIONS = Counter("lab_model_predictions", "Rows that were answered", LABELS)
 REJECTS = Counter("lab_model_rejects", "Requests refused with 400", (*LABELS, "reason"))
 FAILURES = Counter("lab_model_failures", "Requests the model failed on", LABELS)

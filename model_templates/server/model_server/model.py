@@ -6,12 +6,14 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import mlflow.pyfunc
 from mlflow.exceptions import MlflowException
 
+from . import metrics
 from .contract import Contract
 from .loose import Loose
 from .refusal import Reason, Refusal, first_line
@@ -33,6 +35,8 @@ class LabModel(Served):
         self.params = pyfunc.metadata.get_params_schema()
         self._pyfunc = pyfunc
         self._direct = direct(pyfunc) if self.contract else None
+        if when := logged(pyfunc):
+            metrics.LOGGED.labels(name, served_by).set(when.timestamp())
         self.ready = True
 
     def warm_up(self, folder: str) -> None:
@@ -103,6 +107,16 @@ V2_TYPES = {
 def load(folder: str) -> Any:
     """Return the MLflow model in `folder`; whatever MLflow raises goes through."""
     return mlflow.pyfunc.load_model(folder, suppress_warnings=True)
+
+
+def logged(pyfunc: Any) -> datetime | None:
+    """Return when the model was logged; None when the model does not say."""
+    try:
+        return datetime.fromisoformat(pyfunc.metadata.utc_time_created).replace(
+            tzinfo=UTC
+        )
+    except (TypeError, ValueError):
+        return None
 
 
 def direct(pyfunc: Any) -> Callable[[Any], Any] | None:
