@@ -34,7 +34,8 @@ def _prometheus(retention_days: int) -> Iterator[Alert]:
     yield Alert(
         name="TargetDown",
         expr=f'up{{job!~"{OWN_ALERTS}"}} == 0',
-        hold="5m",
+        # A Prometheus that was away believes for five minutes what it last saw.
+        hold="7m",
         severity=TICKET,
         summary="{{ $labels.job }}: {{ $labels.instance }} gives no measurements",
         why="Alerts about it cannot fire, and the guard holds what depends on it.",
