@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -42,9 +43,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 ROWS = 20
 
 
-with warnings.catch_warnings():
-    # MLflow asks for type hints, which it would then take for a signature.
-    warnings.simplefilter("ignore", UserWarning)
+# MLflow asks for type hints, which it would then take for a signature; it does so
+# whatever the filters of warnings say.
+with mock.patch("mlflow.pyfunc.utils.data_validation.color_warning"):
 
     class Model(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         """Answers with what it has seen of each row, types and all."""
