@@ -23,17 +23,11 @@ WORDS = {True: "kept", False: "broken", None: "unknown"}
 COLOURS = {True: "green", False: "red", None: "yellow"}
 
 
-def show(
-    lab: str,
-    *,
-    json: bool = False,
-    html: Path | None = None,
-    costs: asking.Costs | None = None,
-) -> None:
+def show(lab: str, *, json: bool = False, html: Path | None = None) -> None:
     """Print what became of the lab's agreements, or write the page `html`.
 
-    `costs` says what a month costs by agreement. Raises LabError when the lab has no
-    agreements; whoever can't be asked is told in the rows that are unknown for it.
+    Raises LabError when the lab has no agreements; whoever can't be asked is told in
+    the rows that are unknown for it.
     """
     if json and html:
         raise LabError(
@@ -48,7 +42,7 @@ def show(
         )
     now = datetime.now(UTC)
     outputs = _outputs(stack)
-    found = asking.measured(settings, outputs, costs=costs or _costs(outputs, now))
+    found = asking.measured(settings, outputs, costs=_costs(outputs, now))
     told = accounts(settings, found, now=now)
     changes = last_changes(stack.file)
     if json:
