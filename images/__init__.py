@@ -101,6 +101,7 @@ IMAGES: dict[str, Image] = {
         copied=(
             *("labfactory/__init__.py", "labfactory/errors.py", "labfactory/guard"),
             *("labfactory/releases/*.py", "stacks/*.py"),
+            *("labfactory/releases/comparison", "labfactory/releases/decisions"),
             *("model_templates/*.py", "model_templates/*.yaml"),
         ),
         section="guard",

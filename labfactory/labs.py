@@ -17,7 +17,7 @@ from labfactory.check import checked
 from labfactory.errors import LabError
 from labfactory.progress import Progress
 from labfactory.releases import sync
-from labfactory.releases.arrival import Arrivals
+from labfactory.releases.models.arrival import Arrivals
 from labfactory.settings.new import new, new_seed
 from labfactory.stack import Stack
 from stacks.schema import EmbeddedCluster, LabConfig

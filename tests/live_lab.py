@@ -16,7 +16,7 @@ from kubernetes import client
 from labfactory import embedded, environment, paths
 from labfactory.demo.story import Demo
 from labfactory.progress import Progress
-from labfactory.releases import compare, compare_logs
+from labfactory.releases.comparison import compare, compare_logs
 from labfactory.stack import Stack
 from stacks.schema import EmbeddedCluster
 

@@ -1,7 +1,7 @@
 """Which runs may become a release."""
 
-from labfactory.releases.admission import problems
-from labfactory.releases.run import Dataset, Run
+from labfactory.releases.models.admission import problems
+from labfactory.releases.models.run import Dataset, Run
 
 COMPLETE = Run(
     "r1",

@@ -249,7 +249,7 @@ def test_the_registry_says_how_old_a_model_is(monkeypatch: pytest.MonkeyPatch) -
         {"model_version": {}},
     ]
     monkeypatch.setattr(
-        "labfactory.releases.server.Server.ask", lambda *_, **__: answers.pop(0)
+        "labfactory.releases.models.server.Server.ask", lambda *_, **__: answers.pop(0)
     )
     lab = promised(agreements={"own": {"objectives": {"freshness_days": 7}}})
     outputs = {"tracking_url": "http://registry"}

@@ -75,6 +75,22 @@ def test_what_runs_in_the_pod_needs_nothing_of_the_house() -> None:
     assert wrong == {}
 
 
+def test_what_the_guard_decides_follows_from_the_settings_and_what_it_observed() -> (
+    None
+):
+    reached = (
+        r"(?m)^ *(?:from|import) ((?:labfactory|httpx|kubernetes|lightkube)[\w.]*)"
+    )
+    found = {
+        name
+        for path in modules("labfactory/releases/decisions")
+        for name in re.findall(reached, path.read_text())
+        if not name.startswith("labfactory.releases.decisions")
+    }
+
+    assert found == set()
+
+
 def test_the_rooms_read_no_settings_of_their_own() -> None:
     asked = r"pulumi\.Config\(|pulumi\.export\(|get_stack\(|os\.environ|\bprint\("
 

@@ -2,8 +2,8 @@ import time
 
 import pytest
 
-from labfactory.releases import arrival
-from labfactory.releases.arrival import Arrivals, last_line, why_not
+from labfactory.releases.models import arrival
+from labfactory.releases.models.arrival import Arrivals, last_line, why_not
 from labfactory.releases.routes import is_ready
 
 FAILED = {

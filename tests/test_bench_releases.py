@@ -53,7 +53,7 @@ from labfactory.cli import app
 from labfactory.errors import LabError
 from labfactory.progress import Progress
 from labfactory.releases import changes, traffic
-from labfactory.releases.registry import ModelVersion
+from labfactory.releases.models.registry import ModelVersion
 from labfactory.settings.edit import edit
 from labfactory.settings.new import new
 from labfactory.stack import Stack

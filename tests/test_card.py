@@ -12,11 +12,11 @@ import httpx
 import pytest
 
 from labfactory.errors import LabError
-from labfactory.releases.candidate import admit, publish
-from labfactory.releases.card import LONGEST, card, html
-from labfactory.releases.contract import Column, Contract, Output, compare
-from labfactory.releases.registry import ModelVersion, Registry
-from labfactory.releases.run import Dataset, Run
+from labfactory.releases.models.candidate import admit, publish
+from labfactory.releases.models.card import LONGEST, card, html
+from labfactory.releases.models.contract import Column, Contract, Output, compare
+from labfactory.releases.models.registry import ModelVersion, Registry
+from labfactory.releases.models.run import Dataset, Run
 from tests.harness import ROOT
 
 GOLDEN = ROOT / "tests" / "golden" / "card.html"

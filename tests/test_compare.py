@@ -19,8 +19,8 @@ from rich.console import Console
 
 from labfactory import environment, labs, stack
 from labfactory.errors import LabError
-from labfactory.releases import compare, compare_logs, compare_shown
-from labfactory.releases.compare import (
+from labfactory.releases.comparison import compare, compare_logs, compare_shown
+from labfactory.releases.comparison.compare import (
     Comparison,
     Figures,
     Logged,
@@ -28,8 +28,8 @@ from labfactory.releases.compare import (
     Record,
     join,
 )
-from labfactory.releases.compare_agreement import agreement
-from labfactory.releases.compare_quality import read_labels
+from labfactory.releases.comparison.compare_agreement import agreement
+from labfactory.releases.comparison.compare_quality import read_labels
 from stacks.schema import LabConfig, ReleaseConfig
 from tests.harness import example, variant
 

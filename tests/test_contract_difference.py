@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from labfactory.errors import LabError
-from labfactory.releases.contract import (
+from labfactory.releases.models.contract import (
     WIDER,
     Column,
     Contract,

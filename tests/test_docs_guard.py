@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from components.alerts import rules
 from labfactory.paths import PROJECT
-from labfactory.releases.sequential import evidence, two_sample
+from labfactory.releases.decisions.sequential import evidence, two_sample
 from stacks.load import parse
 from stacks.schema import LabConfig
 from stacks.watching import GuardRules, MonitoringConfig

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labfactory.releases.drift import drifted, psi, two_sample_p
-from labfactory.releases.observed import Drift
+from labfactory.releases.decisions.drift import drifted, psi, two_sample_p
+from labfactory.releases.decisions.observed import Drift
 from stacks.watching import DriftRule
 
 EVEN = (0.25, 0.25, 0.25, 0.25)

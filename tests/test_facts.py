@@ -9,12 +9,13 @@ import pytest
 
 from labfactory import environment
 from labfactory.errors import LabError
-from labfactory.releases import facts as facts_module
-from labfactory.releases import registry, routes
-from labfactory.releases.columns import Column, Contract
-from labfactory.releases.facts import Live
-from labfactory.releases.meaning import Amounts, Variant
-from labfactory.releases.server import NotThere
+from labfactory.releases import routes
+from labfactory.releases.models import registry
+from labfactory.releases.models.columns import Column, Contract
+from labfactory.releases.models.server import NotThere
+from labfactory.releases.planning import facts as facts_module
+from labfactory.releases.planning.facts import Live
+from labfactory.releases.planning.meaning import Amounts, Variant
 from stacks.schema import LabConfig
 from tests.harness import example
 
@@ -182,7 +183,7 @@ def test_a_release_with_another_name_than_its_model_has_a_contract_too(
 ) -> None:
     # `iris` is registered, but what the variants have is another model's.
     monkeypatch.setattr(
-        "labfactory.releases.contract.of",
+        "labfactory.releases.models.contract.of",
         lambda signature, learnt: Registry.one_column(signature["column"]),
     )
 

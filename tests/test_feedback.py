@@ -20,7 +20,7 @@ from labfactory.guard.feedback.posted import Label
 from labfactory.guard.feedback.rules import Rules
 from labfactory.guard.feedback.service import MOST_BYTES, Service
 from labfactory.guard.feedback.store import StoreError
-from labfactory.releases.compare import Record
+from labfactory.releases.comparison.compare import Record
 from stacks.schema import ReleaseConfig
 from stacks.watching import AgreementRule, QualityRule
 from tests.harness import variant

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labfactory.releases import guard
-from labfactory.releases.observed import (
+from labfactory.releases.decisions import guard
+from labfactory.releases.decisions.observed import (
     INFINITE,
     Agreement,
     Counts,

@@ -14,7 +14,7 @@ from labfactory.guard.memory import (
     Remembered,
     Retrained,
 )
-from labfactory.releases.observed import Alarm, Decision, State
+from labfactory.releases.decisions.observed import Alarm, Decision, State
 from tests.guard_parts import Kubernetes, deploy, release, route_path
 
 MEMORY = Remembered(

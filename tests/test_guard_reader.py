@@ -11,7 +11,7 @@ from labfactory.guard.counters import Counters
 from labfactory.guard.gateway import ACTIVE, CLASS, CLASSES, COMPLETED, STARTED
 from labfactory.guard.prometheus import Blind, Prometheus, Series
 from labfactory.guard.reader import Reader
-from labfactory.releases.observed import Drift, Observed
+from labfactory.releases.decisions.observed import Drift, Observed
 from tests.guard_parts import Partner, release, served
 
 INTERVAL = 5.0

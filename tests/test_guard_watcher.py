@@ -20,8 +20,8 @@ from labfactory.guard.reader import Reader
 from labfactory.guard.retraining import Retraining
 from labfactory.guard.watcher import Parts, Watcher
 from labfactory.releases import traffic
-from labfactory.releases.guard import decide
-from labfactory.releases.observed import (
+from labfactory.releases.decisions.guard import decide
+from labfactory.releases.decisions.observed import (
     Alarm,
     Counts,
     Decision,

@@ -23,7 +23,7 @@ from labfactory import paths
 from labfactory.demo.story import CLASSIFIER, REGRESSOR, Demo, ask, only
 from labfactory.errors import LabError
 from labfactory.releases import batch, changes, rollback
-from labfactory.releases.plan import plan
+from labfactory.releases.planning.plan import plan
 from labfactory.releases.rollback import roll_back
 from labfactory.releases.routes import connect
 from labfactory.releases.status import status

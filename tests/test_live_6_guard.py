@@ -22,12 +22,13 @@ from labfactory import environment
 from labfactory.bench import partner
 from labfactory.bench.partner import Partner
 from labfactory.demo.story import CLASSIFIER, Demo, Example, only
-from labfactory.releases import changes, feedback, trace_recorder
+from labfactory.releases import changes, feedback
 from labfactory.releases.routes import Progress, Verdict, connect, progress_on
-from labfactory.releases.simulate import simulate
+from labfactory.releases.simulation import trace_recorder
+from labfactory.releases.simulation.simulate import simulate
+from labfactory.releases.simulation.traces import Recorded
 from labfactory.releases.status import status
 from labfactory.releases.sync import sync
-from labfactory.releases.traces import Recorded
 from tests.live_lab import core, eventually, pods, pulumi
 
 pytestmark = pytest.mark.live

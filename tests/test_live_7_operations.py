@@ -33,8 +33,8 @@ from labfactory.backups.restore import restore
 from labfactory.demo.story import CLASSIFIER, REGRESSOR, Demo, ask
 from labfactory.errors import LabError
 from labfactory.inventory.collect import inventory
-from labfactory.releases.plan import REFUSED, plan
-from labfactory.releases.registry import Registry
+from labfactory.releases.models.registry import Registry
+from labfactory.releases.planning.plan import REFUSED, plan
 from policies.rules.costs import total
 from tests.live_lab import core, eventually
 

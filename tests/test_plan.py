@@ -15,12 +15,12 @@ import model_templates
 from components.manifest import type_token
 from labfactory.agreements.clauses import Clause
 from labfactory.errors import LabError
-from labfactory.releases import applied, meaning, promised, shown
-from labfactory.releases import plan as plans
-from labfactory.releases.document import document
-from labfactory.releases.meaning import Amounts, Variant
-from labfactory.releases.plan import Plan, judge
-from labfactory.releases.way_back import Difference, Unknown
+from labfactory.releases.planning import applied, meaning, promised, shown
+from labfactory.releases.planning import plan as plans
+from labfactory.releases.planning.document import document
+from labfactory.releases.planning.meaning import Amounts, Variant
+from labfactory.releases.planning.plan import Plan, judge
+from labfactory.releases.planning.way_back import Difference, Unknown
 from policies.rules.costs import total
 from stacks.schema import LabConfig, ReleaseConfig
 from tests.harness import example

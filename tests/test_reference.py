@@ -27,8 +27,8 @@ with warnings.catch_warnings():
     from prometheus_client import CollectorRegistry, generate_latest
     from training.reference import reference
 
-from labfactory.releases.candidate import admit, publish  # noqa: E402
-from labfactory.releases.registry import Registry  # noqa: E402
+from labfactory.releases.models.candidate import admit, publish  # noqa: E402
+from labfactory.releases.models.registry import Registry  # noqa: E402
 from tests.test_card import Mlflow  # noqa: E402
 
 Counts = dict[str, dict[str, float]]

@@ -7,9 +7,9 @@ import httpx
 import pytest
 
 from labfactory.errors import LabError
-from labfactory.releases.registry import Registry
-from labfactory.releases.run import Dataset
-from labfactory.releases.server import NotThere
+from labfactory.releases.models.registry import Registry
+from labfactory.releases.models.run import Dataset
+from labfactory.releases.models.server import NotThere
 
 TREE = {"MLmodel": b"flavors: {}\n", "data/model.skops": b"\x00\x01"}
 ROOT = "1/models/m-1/artifacts"

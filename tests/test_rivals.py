@@ -7,8 +7,8 @@ from math import inf, isnan
 
 import pytest
 
-from labfactory.releases.observed import INFINITE, Counts, Observed
-from labfactory.releases.rival_queries import (
+from labfactory.releases.decisions.observed import INFINITE, Counts, Observed
+from labfactory.releases.simulation.rival_queries import (
     Metric,
     added,
     duration,
@@ -17,8 +17,8 @@ from labfactory.releases.rival_queries import (
     error_share,
     quantile,
 )
-from labfactory.releases.rivals import Argo, Flagger, run
-from labfactory.releases.traces import PAIR, Recorded
+from labfactory.releases.simulation.rivals import Argo, Flagger, run
+from labfactory.releases.simulation.traces import PAIR, Recorded
 
 SUCCESS = Metric(error_share, 0.01, window=60)
 GOOD, BAD, NOTHING = 0, 50, None

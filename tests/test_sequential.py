@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labfactory.releases.sequential import (
+from labfactory.releases.decisions.sequential import (
     GRID,
     WEIGHTS,
     evidence,

@@ -13,9 +13,9 @@ import pytest
 
 from labfactory.bench import guard_rules
 from labfactory.errors import LabError
-from labfactory.releases import simulate_compare, trace_files
-from labfactory.releases.observed import Observed
-from labfactory.releases.scenarios import (
+from labfactory.releases.decisions.observed import Observed
+from labfactory.releases.simulation import simulate_compare, trace_files
+from labfactory.releases.simulation.scenarios import (
     BUILT_IN,
     after_promotion,
     both_fail,
@@ -38,11 +38,11 @@ from labfactory.releases.scenarios import (
     traffic_drop,
     wrong,
 )
-from labfactory.releases.simulate import Log, show, simulate
-from labfactory.releases.simulate_compare import Row, compare, rollout
-from labfactory.releases.simulate_shown import clock
-from labfactory.releases.simulate_sources import EXAMPLE, variants
-from labfactory.releases.traces import NORMAL, Made, Scenario, Service
+from labfactory.releases.simulation.simulate import Log, show, simulate
+from labfactory.releases.simulation.simulate_compare import Row, compare, rollout
+from labfactory.releases.simulation.simulate_shown import clock
+from labfactory.releases.simulation.simulate_sources import EXAMPLE, variants
+from labfactory.releases.simulation.traces import NORMAL, Made, Scenario, Service
 from stacks.schema import ReleaseConfig
 
 GOLDEN = Path(__file__).parent / "golden" / "simulate"

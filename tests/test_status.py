@@ -21,7 +21,7 @@ from labfactory.errors import LabError
 from labfactory.guard.memory import Decided, Remembered, Retrained
 from labfactory.releases import changes, watched
 from labfactory.releases import status as engine
-from labfactory.releases.observed import Alarm
+from labfactory.releases.decisions.observed import Alarm
 from labfactory.releases.status import Status, judged, show
 from labfactory.releases.status_shown import age, screen
 from labfactory.releases.watched import Alert, Health, Memories, Seen, alerts, look

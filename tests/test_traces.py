@@ -9,15 +9,15 @@ import pytest
 
 from labfactory.errors import LabError
 from labfactory.guard.prometheus import Series
-from labfactory.releases import trace_files
-from labfactory.releases.observed import (
+from labfactory.releases.decisions.observed import (
     INFINITE,
     Agreement,
     Counts,
     Drift,
     Observed,
 )
-from labfactory.releases.scenarios import (
+from labfactory.releases.simulation import trace_files
+from labfactory.releases.simulation.scenarios import (
     BUILT_IN,
     clock_jump,
     counter_reset,
@@ -28,8 +28,15 @@ from labfactory.releases.scenarios import (
     slower,
     wrong,
 )
-from labfactory.releases.trace_recorder import looks
-from labfactory.releases.traces import PAIR, START, Made, Recorded, Scenario, Service
+from labfactory.releases.simulation.trace_recorder import looks
+from labfactory.releases.simulation.traces import (
+    PAIR,
+    START,
+    Made,
+    Recorded,
+    Scenario,
+    Service,
+)
 
 SPLIT = {"v1": 90, "v2": 10}
 

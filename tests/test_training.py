@@ -13,8 +13,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from labfactory.releases.admission import problems
-from labfactory.releases.run import Dataset, Run
+from labfactory.releases.models.admission import problems
+from labfactory.releases.models.run import Dataset, Run
 
 with warnings.catch_warnings():
     # What MLflow and skops say when they are imported is not about us.

@@ -6,8 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 import model_templates
-from labfactory.releases import traps
-from labfactory.releases.traps import CONTAINER, FILE, READINESS, Trap
+from labfactory.releases.planning import traps
+from labfactory.releases.planning.traps import CONTAINER, FILE, READINESS, Trap
 from stacks.schema import ReleaseConfig
 from tests.harness import example, house, variant
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from labfactory.errors import LabError
-from labfactory.releases.meaning import Amounts
-from labfactory.releases.plan import Plan
-from labfactory.releases.way_back import WayBack
+from labfactory.releases.planning.meaning import Amounts
+from labfactory.releases.planning.plan import Plan
+from labfactory.releases.planning.way_back import WayBack
 from tests.test_plan import (
     CANARY,
     HALF,

@@ -135,7 +135,7 @@ def _share_over(days: int) -> str:
 
 def _made(lab: LabConfig, url: str | None, why: dict[str, str]) -> dict[str, datetime]:
     """When each stable model was registered; adds to `why` what can't be known."""
-    from labfactory.releases.server import Server
+    from labfactory.releases.models.server import Server
 
     if url is None:
         raise LabError("the lab does not say where its registry is; `lab up` it")

@@ -15,7 +15,7 @@ from labfactory.bench.kubectl import Kubectl
 from labfactory.bench.release import MODEL, rows_of
 from labfactory.bench.rendered import Group, Object, groups, state
 from labfactory.demo.story import only
-from labfactory.releases.registry import ModelVersion
+from labfactory.releases.models.registry import ModelVersion
 from labfactory.settings.edit import edit
 
 OF_A_RELEASE = ("ServingRuntime", "InferenceService", "HTTPRoute")

@@ -18,9 +18,9 @@ from labfactory.bench.load import Target
 from labfactory.bench.partner import Partner
 from labfactory.bench.releases_watch import OK, Answer, watched
 from labfactory.errors import LabError
-from labfactory.releases import guard
-from labfactory.releases.observed import Counts, Observed, State
-from labfactory.releases.traces import BOUNDS
+from labfactory.releases.decisions import guard
+from labfactory.releases.decisions.observed import Counts, Observed, State
+from labfactory.releases.simulation.traces import BOUNDS
 from labfactory.settings.edit import edit
 from model_templates import host
 from stacks.schema import ReleaseConfig

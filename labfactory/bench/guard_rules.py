@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from labfactory.bench.figure import Aim, Figure
-from labfactory.releases.simulate_compare import GUARD, RIVALS, Row, compare
+from labfactory.releases.simulation.simulate_compare import GUARD, RIVALS, Row, compare
 
 HEALTHY = 10_000
 REGRESSIONS = 4_000

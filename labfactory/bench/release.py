@@ -12,7 +12,7 @@ from labfactory.bench.ground import NAME, Ground, first_answer
 from labfactory.bench.kubectl import Kubectl
 from labfactory.bench.rendered import declared
 from labfactory.demo.story import CLASSIFIER, Demo, only
-from labfactory.releases.registry import ModelVersion
+from labfactory.releases.models.registry import ModelVersion
 from labfactory.settings.edit import edit
 
 MODEL = CLASSIFIER.model

@@ -17,7 +17,7 @@ from labfactory.bench.release import MODEL, rows_of
 from labfactory.demo.story import only
 from labfactory.errors import LabError
 from labfactory.releases import changes
-from labfactory.releases.registry import ModelVersion
+from labfactory.releases.models.registry import ModelVersion
 from labfactory.settings.edit import Edit, edit
 from model_templates import host, service_name
 from model_templates.routes import rules

@@ -14,9 +14,9 @@ from labfactory.bench.release import MODEL
 from labfactory.bench.releases_canary import NEW, Canary, Tree, lab, pinned
 from labfactory.demo.story import only
 from labfactory.releases import changes
-from labfactory.releases.objects import OPERATIONS
-from labfactory.releases.plan import CHANGED
-from labfactory.releases.registry import ModelVersion
+from labfactory.releases.models.registry import ModelVersion
+from labfactory.releases.planning.objects import OPERATIONS
+from labfactory.releases.planning.plan import CHANGED
 
 RELEASES = 100
 COUNTS = (1, 10, RELEASES)

@@ -33,7 +33,7 @@ def release(
 ) -> None:
     """Write a model version, its digest and its card into the lab; show the plan."""
     from labfactory.releases.edit import write_release
-    from labfactory.releases.shown import show
+    from labfactory.releases.planning.shown import show
 
     written = write_release(
         lab,
@@ -66,7 +66,7 @@ def plan(
     no_way_back: NoWayBack = None,
 ) -> None:
     """Say what `lab up` would change; exit with 0 nothing, 1 refused, 2 changes."""
-    from labfactory.releases.shown import Form, show
+    from labfactory.releases.planning.shown import Form, show
 
     form: Form = "markdown" if markdown else "json" if json else "terminal"
     raise typer.Exit(show(lab, form=form, lose=lose or (), no_way_back=no_way_back))
@@ -84,7 +84,7 @@ def promote(
 ) -> None:
     """Make a candidate the stable variant; the old one stays warm to go back to."""
     from labfactory.releases import changes
-    from labfactory.releases.apply import change
+    from labfactory.releases.planning.apply import change
 
     change(
         lab,
@@ -106,7 +106,7 @@ def traffic(
 ) -> None:
     """Give candidates other shares of the requests."""
     from labfactory.releases import changes
-    from labfactory.releases.apply import change
+    from labfactory.releases.planning.apply import change
 
     weights = changes.weights(shares)
     change(
@@ -150,7 +150,7 @@ def retire(
 ) -> None:
     """Take a variant that gets no requests out of the lab."""
     from labfactory.releases import changes
-    from labfactory.releases.apply import change
+    from labfactory.releases.planning.apply import change
 
     change(
         lab,
@@ -225,7 +225,7 @@ def simulate(
     ] = False,
 ) -> None:
     """Tell what the guard would do with a candidate that behaves like a trace."""
-    from labfactory.releases.simulate import show
+    from labfactory.releases.simulation.simulate import show
 
     show(
         lab,
@@ -255,7 +255,7 @@ def compare(
     json: Json = False,
 ) -> None:
     """Compare variants by what they answered: agreement, latency, errors, cost."""
-    from labfactory.releases.compare import show
+    from labfactory.releases.comparison.compare import show
 
     show(
         lab,

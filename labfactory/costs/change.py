@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from labfactory.releases.meaning import Changes
-from labfactory.releases.objects import Object
+from labfactory.releases.planning.meaning import Changes
+from labfactory.releases.planning.objects import Object
 from policies.rules import budget
 from policies.rules.budget import Budget
 from policies.rules.costs import (

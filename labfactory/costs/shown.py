@@ -50,7 +50,7 @@ def _measured(url: str | None, now: datetime) -> Measured | None:
 
 def reserved(stack: Stack) -> tuple[Line, ...]:
     """What the objects cost that the stack has now. Raises LabError, BookError."""
-    from labfactory.releases import meaning
+    from labfactory.releases.planning import meaning
 
     before, _ = change.resources(meaning.read(stack.preview(judged=False)))
     today = datetime.now(UTC).date()

@@ -20,7 +20,7 @@ from labfactory.errors import LabError
 from labfactory.progress import Progress
 from labfactory.releases import changes
 from labfactory.releases.edit import write_release
-from labfactory.releases.registry import ModelVersion, Registry
+from labfactory.releases.models.registry import ModelVersion, Registry
 from labfactory.settings.edit import edit
 from labfactory.settings.new import new
 from labfactory.stack import Stack

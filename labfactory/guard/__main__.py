@@ -15,7 +15,7 @@ from labfactory.guard.lease import Leadership
 from labfactory.guard.reader import Reader
 from labfactory.guard.retraining import Registry, Retraining
 from labfactory.guard.watcher import Parts, Watcher
-from labfactory.releases.guard import decide
+from labfactory.releases.decisions.guard import decide
 
 PORT = 8080
 

@@ -9,7 +9,7 @@ from labfactory.errors import LabError
 from labfactory.guard import wanted
 from labfactory.guard.known import GUARD, Known
 from labfactory.guard.memory import Remembered
-from labfactory.releases.observed import Decision
+from labfactory.releases.decisions.observed import Decision
 from labfactory.releases.routes import Progress, Routes, Verdict
 from model_templates.routes import rules, service_name
 

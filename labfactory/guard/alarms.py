@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from labfactory.guard.known import GUARD, Known
 from labfactory.guard.memory import Remembered
-from labfactory.releases.observed import Alarm
+from labfactory.releases.decisions.observed import Alarm
 
 PAGES = frozenset(
     {

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from labfactory.guard.prometheus import Series
-from labfactory.releases.observed import INFINITE
+from labfactory.releases.decisions.observed import INFINITE
 
 KEPT_SECONDS = 600.0
 """A series without samples for so long begins anew."""

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 
 from labfactory.guard.prometheus import Prometheus, Series
-from labfactory.releases.observed import Drift
+from labfactory.releases.decisions.observed import Drift
 from stacks.schema import ReleaseConfig
 
 EVERY_SECONDS = 300.0

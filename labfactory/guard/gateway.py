@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from labfactory.guard.counters import Counters, Labels
 from labfactory.guard.prometheus import Series
-from labfactory.releases.observed import INFINITE
+from labfactory.releases.decisions.observed import INFINITE
 
 PREFIX = "envoy_cluster_upstream_rq"
 CLASSES = f"{PREFIX}_xx"

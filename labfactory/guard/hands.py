@@ -14,7 +14,7 @@ from labfactory.guard.known import Known
 from labfactory.guard.lease import Leadership
 from labfactory.guard.memories import Memories
 from labfactory.guard.view import View
-from labfactory.releases.observed import Alarm, Decision
+from labfactory.releases.decisions.observed import Alarm, Decision
 
 
 class Hands:

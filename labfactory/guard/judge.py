@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from labfactory.guard.journal import Journal
 from labfactory.guard.known import Known
-from labfactory.releases.observed import Decision, Observed, State
+from labfactory.releases.decisions.observed import Decision, Observed, State
 from model_templates.routes import service_name
 
 Decide = Callable[..., tuple[Decision, State]]

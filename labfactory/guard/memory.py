@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self, TypeVar
 
-from labfactory.releases.observed import Act, Alarm, Decision, State
+from labfactory.releases.decisions.observed import Act, Alarm, Decision, State
 
 GUARD = "labfactory.io/guard"
 """Label of a memory's ConfigMap: the release."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from labfactory.guard.counters import Increment
 from labfactory.guard.gateway import Sent, Variant, variant_of
-from labfactory.releases.observed import INFINITE, Agreement, Counts
+from labfactory.releases.decisions.observed import INFINITE, Agreement, Counts
 
 REJECTS = "lab_model_rejects_total"
 SECONDS = "lab_model_request_seconds_bucket"

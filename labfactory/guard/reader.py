@@ -17,7 +17,7 @@ from labfactory.guard.drifted import Drifts
 from labfactory.guard.gateway import NAMES, Gateway
 from labfactory.guard.pending import Pending
 from labfactory.guard.prometheus import Blind, Prometheus, Series
-from labfactory.releases.observed import Drift, Observed
+from labfactory.releases.decisions.observed import Drift, Observed
 from model_templates.template import load
 from stacks.schema import ReleaseConfig
 

@@ -32,8 +32,8 @@ from labfactory.guard.patience import Patience
 from labfactory.guard.reader import Reader
 from labfactory.guard.retraining import Retraining
 from labfactory.guard.view import View
-from labfactory.releases.guard import NOTHING_NEW
-from labfactory.releases.observed import Decision, State
+from labfactory.releases.decisions.guard import NOTHING_NEW
+from labfactory.releases.decisions.observed import Decision, State
 
 LATE_INTERVALS = 3.5
 """After so long without a new measurement the engine hears that there is none."""

@@ -15,8 +15,8 @@ AT_ONCE = 8
 
 def registered(url: str, bucket: str) -> list[Registered]:
     """Every version of every model that MLflow at `url` has; raises LabError."""
-    from labfactory.releases.registry import PROXIED
-    from labfactory.releases.server import NotThere, Server
+    from labfactory.releases.models.registry import PROXIED
+    from labfactory.releases.models.server import NotThere, Server
 
     server, token = Server(url), ""
     found: list[Mapping[str, Any]] = []

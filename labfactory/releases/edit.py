@@ -7,8 +7,8 @@ import sys
 from labfactory import labs
 from labfactory.errors import LabError
 from labfactory.releases import changes
-from labfactory.releases.candidate import Admitted, admit, publish
-from labfactory.releases.registry import Registry
+from labfactory.releases.models.candidate import Admitted, admit, publish
+from labfactory.releases.models.registry import Registry
 from labfactory.settings import history
 from labfactory.settings.edit import edit
 from labfactory.stack import Stack

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from labfactory.errors import LabError
-from labfactory.releases.compare_quality import number, read_labels
+from labfactory.releases.comparison.compare_quality import number, read_labels
 from model_templates.routes import host
 from stacks.raw import near_miss
 from stacks.schema import LabConfig

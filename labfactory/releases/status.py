@@ -18,7 +18,7 @@ from labfactory.releases.decided import (
     step_told,
     verdict_told,
 )
-from labfactory.releases.observed import Alarm
+from labfactory.releases.decisions.observed import Alarm
 from labfactory.releases.routes import connect
 from labfactory.releases.watched import UNMEASURED, UNSEEN, Alert, Health, Seen, look
 from labfactory.stack import Stack

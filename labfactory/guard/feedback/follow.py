@@ -16,7 +16,7 @@ from labfactory.guard.feedback.joined import MOST_ROWS, REMEMBERED, Joined
 from labfactory.guard.feedback.posted import Label
 from labfactory.guard.feedback.rules import Rules
 from labfactory.guard.feedback.store import StoreError, hour, packed, unpacked
-from labfactory.releases.compare_logs import parse, read
+from labfactory.releases.comparison.compare_logs import parse, read
 from stacks.schema import ReleaseConfig
 
 log = logging.getLogger("feedback")

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from labfactory.guard.feedback.judge import is_right, misfit
 from labfactory.guard.feedback.posted import Label, Refused
 from labfactory.guard.feedback.rules import Rules, Tally
-from labfactory.releases.compare import Record
-from labfactory.releases.compare_agreement import is_same
-from labfactory.releases.compare_quality import word
+from labfactory.releases.comparison.compare import Record
+from labfactory.releases.comparison.compare_agreement import is_same
+from labfactory.releases.comparison.compare_quality import word
 
 MOST_ROWS = 200_000
 """Predictions that are remembered; the oldest go."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from labfactory.releases.compare_agreement import is_same
-from labfactory.releases.compare_quality import number, word
+from labfactory.releases.comparison.compare_agreement import is_same
+from labfactory.releases.comparison.compare_quality import number, word
 
 TRUTHS = ("true", "false")
 

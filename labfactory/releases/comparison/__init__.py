@@ -1,0 +1,1 @@
+"""What variants answered, side by side."""

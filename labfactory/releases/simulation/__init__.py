@@ -1,0 +1,1 @@
+"""The guard's decisions on recorded and invented traffic, and those of others."""
