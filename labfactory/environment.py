@@ -23,20 +23,19 @@ def variables(given: Mapping[str, str] = os.environ) -> dict[str, str]:
     PULUMI_CONFIG_PASSPHRASE (or PULUMI_CONFIG_PASSPHRASE_FILE); both are left alone.
     `pulumi up --policy-pack $LABFACTORY_POLICIES` looks at the policies.
     """
-    policies = str(pack.folder())
-    search = os.pathsep.join((policies, given.get("PATH", os.defpath)))
+    home = Path(given.get("PULUMI_HOME") or pulumi_home())
     found: dict[str, str] = {
         "LABFACTORY_VENV": sys.prefix,
-        "LABFACTORY_POLICIES": policies,
+        "LABFACTORY_POLICIES": str(pack.twin(home)),
         # Pulumi's default of four per core waits for pods and not for the processor.
         "PULUMI_PARALLEL": given.get("PULUMI_PARALLEL", "32"),
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "KUBECONFIG": _kubeconfigs(given.get("KUBECONFIG")),
-        "PATH": _search_path(search),
+        "PATH": _search_path(given.get("PATH", os.defpath)),
     }
     if "PULUMI_HOME" not in given:
-        found["PULUMI_HOME"] = str(pulumi_home())
-        _forgo_logs(pulumi_home() / "logs")
+        found["PULUMI_HOME"] = str(home)
+        _forgo_logs(home / "logs")
     if "PULUMI_BACKEND_URL" not in given:
         state = paths.data() / "pulumi"
         state.mkdir(parents=True, exist_ok=True)

@@ -308,9 +308,9 @@ def test_the_policies_see_an_up_too(lab: Stack, home: Path) -> None:
 
 
 def test_the_twin_of_the_pack_starts_the_committed_one(home: Path) -> None:
-    twin = pack.folder()
+    twin = pack.twin(home / "pulumi-home")
 
-    [script] = twin.glob("pulumi-analyzer-policy-*")
+    [script] = home.glob("pulumi-home/plugins/*/pulumi-analyzer-policy-*")
     assert os.access(script, os.X_OK)
     assert f"{sys.executable} {ROOT / 'policies' / '__main__.py'}" in script.read_text()
     assert (
@@ -320,20 +320,21 @@ def test_the_twin_of_the_pack_starts_the_committed_one(home: Path) -> None:
 
 
 def test_a_twin_of_another_checkout_is_replaced(home: Path) -> None:
-    first = pack.folder(home / "other")
-    script = first / "pulumi-analyzer-policy-labfactory"
+    first = pack.twin(home / "pulumi-home", home / "other")
+    [script] = home.glob("pulumi-home/plugins/*/pulumi-analyzer-policy-*")
     other = script.read_text()
 
-    assert pack.folder() == first
+    assert pack.twin(home / "pulumi-home") == first
     assert script.read_text() != other
-    assert [*first.glob("*.[0-9]*")] == []
+    assert [*script.parent.glob("*.[0-9]*")] == []
 
 
 def test_plain_pulumi_finds_the_pack_by_the_lab_s_environment(home: Path) -> None:
     found = environment.variables({"PATH": "/usr/bin"})
 
     assert found["LABFACTORY_POLICIES"] == str(home / "data" / "policy-pack")
-    assert found["LABFACTORY_POLICIES"] in found["PATH"].split(os.pathsep)
+    plugins = Path(found["PULUMI_HOME"]) / "plugins"
+    assert [*plugins.glob("analyzer-policy-*/pulumi-analyzer-policy-*")]
 
 
 def test_what_rescues_a_lab_is_not_held_against_its_policies(

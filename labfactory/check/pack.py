@@ -1,8 +1,8 @@
 """The committed policy pack, in the form that every `pulumi` can start.
 
-A CLI without its own way to start packs in Python takes the executable
-`pulumi-analyzer-policy-RUNTIME` from PATH, with the RUNTIME of PulumiPolicy.yaml.
-So a twin of the pack is made, with a runtime of our own: the same on every machine.
+A CLI without its own way to start packs in Python takes the plugin
+`pulumi-analyzer-policy-RUNTIME`, with the RUNTIME of PulumiPolicy.yaml. So a twin of
+the pack is made, with a runtime of our own: the same on every machine.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 from labfactory import paths
 
 RUNTIME = "labfactory"
+PLUGIN = f"analyzer-policy-{RUNTIME}"
 POLICY = f"""name: labfactory
 description: The twin of policies/; made by `lab`, do not edit.
 runtime: {RUNTIME}
@@ -63,8 +64,11 @@ class Run:
         return read
 
 
-def folder(project: Path = paths.PROJECT) -> Path:
-    """Folder of the twin, made where it is not there yet; it belongs on PATH."""
+def twin(home: Path, project: Path = paths.PROJECT) -> Path:
+    """Folder of the twin, made where it is not there yet, with its plugin in `home`.
+
+    `home` is Pulumi's: of an executable that lies on PATH it warns in every run.
+    """
     made = paths.data() / "policy-pack"
     program = project / "policies" / "__main__.py"
     script = (
@@ -72,27 +76,29 @@ def folder(project: Path = paths.PROJECT) -> Path:
         f"exec {shlex.quote(sys.executable)} {shlex.quote(str(program))}\n"
     )
     _write(made / "PulumiPolicy.yaml", POLICY, mode=0o644)
-    _write(made / f"pulumi-analyzer-policy-{RUNTIME}", script, mode=0o755)
+    # Any version will do: the project of a pack asks for none.
+    _write(
+        home / "plugins" / f"{PLUGIN}-v0.0.1" / f"pulumi-{PLUGIN}", script, mode=0o755
+    )
     return made
 
 
 @contextmanager
 def run(given: Mapping[str, str], drill: Mapping[str, Any] | None) -> Iterator[Run]:
-    """Prepare one run of Pulumi in the environment `given`, whose PATH has the twin.
+    """Prepare one run of Pulumi in the environment `given`, which names the twin.
 
     `drill` is the last drill as it was recorded: None where nobody has asked for it.
     """
     with TemporaryDirectory(prefix="labfactory-") as into:
         facts, told = Path(into, "facts.json"), Path(into, "told.json")
         facts.write_text(json.dumps({"drill": drill}, default=str))
-        twin = str(folder())
         yield Run(
             environment={
                 **given,
                 "LABFACTORY_FACTS": str(facts),
                 "LABFACTORY_TOLD": str(told),
             },
-            flags=("--policy-pack", twin),
+            flags=("--policy-pack", given["LABFACTORY_POLICIES"]),
             told=told,
         )
 
