@@ -7,6 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -361,6 +363,12 @@ def distributions(name: str) -> set[str]:
     return set(re.findall(r"(?m)^([\w.-]+)==", text))
 
 
+@cache
+def owners() -> Mapping[str, list[str]]:
+    """The Python packages of this environment, by what they are imported as."""
+    return packages_distributions()
+
+
 def started(
     name: str, module: str, folder: Path, *, without: frozenset[str] = frozenset()
 ) -> subprocess.CompletedProcess[str]:
@@ -368,8 +376,8 @@ def started(
     there = distributions(name) - without
     missing = [
         top
-        for top, owners in packages_distributions().items()
-        if not there & {re.sub(r"[-_.]+", "-", each).lower() for each in owners}
+        for top, names in owners().items()
+        if not there & {re.sub(r"[-_.]+", "-", each).lower() for each in names}
     ]
     return subprocess.run(
         [sys.executable, "-B", "-P", "-c", IMPORTS],

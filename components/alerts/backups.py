@@ -61,17 +61,20 @@ def _late(name: str, seconds: float) -> str:
 
     One that is gone never succeeds again.
     """
-    last = f'max(kube_cronjob_status_last_successful_time{{cronjob="{name}"}})'
     made = f'max(kube_cronjob_created{{cronjob="{name}"}})'
     gone = f'max(absent(kube_cronjob_created{{cronjob="{name}"}}))'
-    return f"time() - ({last}\n  or {made}) > {seconds:.0f}\nor {gone}"
+    return f"time() - ({_succeeded(name)}\n  or {made}) > {seconds:.0f}\nor {gone}"
 
 
 def _failed(name: str) -> str:
     """Jobs of a CronJob that failed, and none has succeeded since."""
-    last = f'max(kube_cronjob_status_last_successful_time{{cronjob="{name}"}})'
     return (
         f'kube_job_failed{{condition="true",job_name=~"{name}-.+"}} == 1\n'
         "unless on (job_name)\n"
-        f"  kube_job_created < on () group_left () {last}"
+        f"  kube_job_created < on () group_left () {_succeeded(name)}"
     )
+
+
+def _succeeded(name: str) -> str:
+    """When a CronJob succeeded last."""
+    return f'max(kube_cronjob_status_last_successful_time{{cronjob="{name}"}})'

@@ -65,11 +65,13 @@ def artifact(args: argparse.Namespace) -> tuple[Served, dict[str, str]] | None:
         log.error("%s", problem)
         return None
     without_client()
-    from .model import LabModel, load
+    from .metrics import LOGGED
+    from .model import LabModel, load, logged
     from .refusal import first_line
 
     try:
-        model = LabModel(args.model_name, args.served_by, load(args.model_dir))
+        pyfunc = load(args.model_dir)
+        model = LabModel(args.model_name, args.served_by, pyfunc)
         model.warm_up(args.model_dir)
     except Exception as error:
         traceback.print_exc()
@@ -81,6 +83,8 @@ def artifact(args: argparse.Namespace) -> tuple[Served, dict[str, str]] | None:
             first_line(error),
         )
         return None
+    if when := logged(pyfunc):
+        LOGGED.labels(args.model_name, args.served_by).set(when.timestamp())
     return model, {"digest": args.digest}
 
 

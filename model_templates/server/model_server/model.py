@@ -13,7 +13,6 @@ from typing import Any
 import mlflow.pyfunc
 from mlflow.exceptions import MlflowException
 
-from . import metrics
 from .contract import Contract
 from .loose import Loose
 from .refusal import Reason, Refusal, first_line
@@ -35,8 +34,6 @@ class LabModel(Served):
         self.params = pyfunc.metadata.get_params_schema()
         self._pyfunc = pyfunc
         self._direct = direct(pyfunc) if self.contract else None
-        if when := logged(pyfunc):
-            metrics.LOGGED.labels(name, served_by).set(when.timestamp())
         self.ready = True
 
     def warm_up(self, folder: str) -> None:
