@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 from components.alerts import costs
+from labfactory.costs import measured as asking
 from policies.rules.costs import rates, read_book
 from stacks.schema import LabConfig
 from tests.harness import ROOT, example
@@ -153,3 +154,10 @@ def test_without_budgets_the_costs_are_measured_all_the_same() -> None:
     assert "lab:cost_per_hour:sum" in found
     assert "lab:budget_monthly" not in found
     assert costs.alerts(lab()) == []
+
+
+def test_lab_costs_asks_for_what_is_recorded() -> None:
+    # Neither may import the other.
+    asked = {asking.ROOM, asking.OBJECT, asking.SPENT, asking.FORECAST}
+
+    assert asked <= {*costs.recorded(lab(standard=STANDARD), RATES)}
